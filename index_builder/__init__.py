@@ -1,0 +1,1 @@
+"""Everything that is built ahead of serving: galleries, embeddings and indexes."""

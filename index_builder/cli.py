@@ -1,0 +1,190 @@
+"""`meet-build`: build an index, look at it, check it, switch between its versions."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+
+from pydantic import ValidationError
+
+from index_builder.options import BuildOptions, ListsChoice, parse_size
+from model.artifact.store import VersionStore
+from model.core.errors import InputError, MeetError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+LISTED = 10
+
+Command = Callable[[argparse.Namespace], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 2 and one sentence on stderr where it cannot be done."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        if given and given[0] in COMMANDS:
+            COMMANDS[given[0]](_command_parser(given[0]).parse_args(given[1:]))
+        else:
+            _build(_build_parser().parse_args(given))
+    except MeetError as error:
+        sys.stderr.write(f"meet-build: {error}\n")
+        return BAD_INPUT
+    except OSError as error:
+        sys.stderr.write(f"meet-build: {error}\n")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("meet-build: interrupted; run it again to go on\n")
+        return INTERRUPTED
+    return 0
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    from index_builder.planning import make_plan
+
+    began, options = perf_counter(), _options(arguments)
+    plan, store = make_plan(options), VersionStore(options.out)
+    with store.lock():
+        current = store.current()
+        if current in store.names() and store.fact(str(current), "build_key") == plan.key:
+            _say(f"already built as {current}")
+            return
+        from index_builder.pipeline import build_version
+
+        manifest = build_version(plan, store)
+    from index_builder.inspection import describe
+
+    _say(f"published {manifest.version} in {perf_counter() - began:.1f} s")
+    _say_skipped(store, manifest.version)
+    _say(describe(store))
+
+
+def _say_skipped(store: VersionStore, version: str) -> None:
+    report = store.layout.version(version).report
+    skipped = json.loads(report.read_bytes())["skipped"]
+    if skipped:
+        _say(f"{len(skipped)} records could not be read and were skipped ({report}):")
+    for one in skipped[:LISTED]:
+        _say(f"  {one['source'] or one['id']}: {one['reason']}")
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from index_builder.inspection import describe, inspect
+
+    store = VersionStore(arguments.index)
+    if arguments.json:
+        _say(json.dumps(inspect(store, arguments.version), indent=2))
+    else:
+        _say(describe(store, arguments.version))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    store = VersionStore(arguments.index)
+    table = store.verify(arguments.version)
+    size = sum(one.size for one in table.files.values())
+    _say(f"{store.require(arguments.version)}: {len(table.files)} files, {size} bytes, all right")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from index_builder.inspection import quality_lines
+    from index_builder.quality import measure
+    from model.artifact.reader import open_artifact
+
+    artifact = open_artifact(arguments.index, arguments.version)
+    quality = measure(artifact, seed=arguments.seed, sample=arguments.sample)
+    if arguments.json:
+        _say(json.dumps(quality, indent=2))
+    else:
+        _say("\n".join(f"{name:<16} {text}" for name, text in quality_lines(quality).items()))
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from index_builder.inspection import listing
+
+    _say(listing(VersionStore(arguments.index)))
+
+
+def _activate(arguments: argparse.Namespace) -> None:
+    store = VersionStore(arguments.index)
+    store.require(arguments.version)
+    with store.lock():
+        store.activate(arguments.version)
+    _say(f"{arguments.version} is current")
+
+
+COMMANDS: dict[str, Command] = {
+    "inspect": _inspect,
+    "verify": _verify,
+    "evaluate": _evaluate,
+    "list": _list,
+    "activate": _activate,
+}
+
+HELP = {
+    "inspect": "Say what a version holds, costs and achieves.",
+    "verify": "Read every file of a version and compare it with its digests.",
+    "evaluate": "Measure a version's quality again.",
+    "list": "List the versions, oldest first.",
+    "activate": "Verify a version and make it the published one.",
+}
+
+
+def _options(arguments: argparse.Namespace) -> BuildOptions:
+    named = {name: value for name, value in vars(arguments).items() if value is not None}
+    try:
+        return BuildOptions(**named)
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        raise InputError(f"{flag}: {first['msg']}, got {first['input']!r}") from error
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "meet-build",
+        description="Build, measure and publish an index of a gallery.",
+        epilog="Other commands, each with its own --help: "
+        + "; ".join(f"meet-build {name} --index ROOT" for name in COMMANDS),
+    )
+    add = parser.add_argument
+    add("--gallery", required=True, metavar="PATH[:SPLIT]", help="images, captions or embeddings")
+    add("--encoder", required=True, help="checkpoint, transformers folder, hub name, or none")
+    add("--out", required=True, type=Path, metavar="ROOT", help="the index, made if need be")
+    add("--bank", metavar="DIR:SPLIT", help="background of reverse ranks (default: the gallery)")
+    add("--bank-size", type=int, help="most images and most captions in it (16384)")
+    add("--lists", choices=[one.value for one in ListsChoice], help="reverse lists (auto)")
+    add("--lists-budget", type=parse_size, help="most disk that auto spends on them (4GiB)")
+    add("--z", type=int, help="length of a reverse list (128)")
+    add("--bits", type=int, help="hash bits of heads fitted here (64)")
+    add("--shard-size", type=int, help="records done, or done again, at once (4096)")
+    add("--batch-size", type=int, help="inputs given to the encoder at once (64)")
+    add("--device", help="cpu or cuda")
+    add("--max-bad", type=int, help="records that may be unreadable (1 %% of them, at least 10)")
+    add("--no-thumbnails", dest="thumbnails", action="store_false", help="store no thumbnails")
+    add("--keep-versions", type=int, help="versions that stay for a roll-back (3)")
+    add("--seed", type=int, help="of bank, fitting and measuring (0)")
+    return parser
+
+
+def _command_parser(name: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(f"meet-build {name}", description=HELP[name])
+    parser.add_argument("--index", required=True, type=Path, metavar="ROOT")
+    if name == "activate":
+        parser.add_argument("version", metavar="VERSION")
+    elif name != "list":
+        parser.add_argument("--version", help="the current one if not given")
+    if name in {"inspect", "evaluate"}:
+        parser.add_argument("--json", action="store_true", help="for machines")
+    if name == "evaluate":
+        parser.add_argument("--sample", type=int, help="queries a direction (1000)")
+        parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

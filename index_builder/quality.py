@@ -1,0 +1,209 @@
+"""How well an index answers: measured through the cascade that will serve it.
+
+Where images and captions are paired: recalls of the plain cosine and of the cascade, and the
+share of queries whose true match each stage keeps. Always: the share of the exact cosine's
+top ten that each stage keeps.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import JsonValue
+
+from model.artifact.manifest import ListsKind
+from model.artifact.reader import Artifact, ArtifactSide
+from model.cascade import Cascade, SearchOptions
+from model.core.metrics import recall_at
+from model.core.types import Direction, FloatArray, HalfArray, RankArray, RowArray
+from model.core.vectors import l2_normalised, pack_signs
+
+SAMPLE = 1000
+LAZY_SAMPLE = 100  # every list of every candidate has to be computed first
+TOP = 10
+BLOCK_VALUES = 1 << 26
+BLOCK_ROWS = 1 << 16
+SHORT = {Direction.IMAGE_TO_TEXT: "i2t", Direction.TEXT_TO_IMAGE: "t2i"}
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Query embeddings (Q, D) and the true candidates: `count` rows from `first` on, or none."""
+
+    embeddings: FloatArray
+    first: RowArray  # (Q,)
+    count: RowArray  # (Q,)
+
+    @property
+    def paired(self) -> bool:
+        """Whether every query has a true candidate."""
+        return bool(len(self.count) and self.count.all())
+
+    def part(self, start: int, stop: int) -> "Queries":
+        """Some of the queries."""
+        cut = slice(start, stop)
+        return Queries(self.embeddings[cut], self.first[cut], self.count[cut])
+
+    def is_true(self, query: int, rows: RowArray) -> NDArray[np.bool_]:
+        """Which of the candidate rows (C,) are true for a query."""
+        first = self.first[query]
+        return np.asarray((rows >= first) & (rows < first + self.count[query]))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One direction's figures per query; ranks only where there are true candidates."""
+
+    base: RankArray  # (Q,)
+    cascade: RankArray  # (Q,)
+    kept_by_hash: NDArray[np.bool_]  # (Q,)
+    kept_by_pq: NDArray[np.bool_]  # (Q,)
+    top_kept_by_hash: float
+    top_kept_by_pq: float
+    paired: bool
+
+
+def measure(
+    artifact: Artifact, *, seed: int = 0, sample: int | None = None
+) -> dict[str, JsonValue]:
+    """Quality on at most `sample` seeded queries a direction, as JSON."""
+    if sample is None:
+        sample = LAZY_SAMPLE if artifact.manifest.lists is ListsKind.LAZY else SAMPLE
+    cascade = Cascade.from_artifact(artifact)
+    measured = {}
+    for direction, name in SHORT.items():
+        queries = _queries(artifact, direction, sample, seed)
+        if queries is not None:
+            measured[name] = _measure(artifact, cascade, direction, queries)
+    return _summary(measured)
+
+
+def _summary(measured: dict[str, Measured]) -> dict[str, JsonValue]:
+    paired = {name: one for name, one in measured.items() if one.paired}
+    result: dict[str, JsonValue] = {
+        "queries": {name: len(one.cascade) for name, one in measured.items()},
+        "top10_kept": {
+            "hash": {name: one.top_kept_by_hash for name, one in measured.items()},
+            "pq": {name: one.top_kept_by_pq for name, one in measured.items()},
+        },
+    }
+    if paired:
+        result["base"] = _recalls({name: one.base for name, one in paired.items()})
+        result["cascade"] = _recalls({name: one.cascade for name, one in paired.items()})
+        result["kept"] = {
+            "hash": {name: _percent(one.kept_by_hash) for name, one in paired.items()},
+            "pq": {name: _percent(one.kept_by_pq) for name, one in paired.items()},
+        }
+    return result
+
+
+def _recalls(ranks: dict[str, RankArray]) -> dict[str, JsonValue]:
+    """R@1, 5, 10 a direction, and rSum where both are there."""
+    recalls = {name: recall_at(one) for name, one in ranks.items()}
+    result: dict[str, JsonValue] = {name: list(one) for name, one in recalls.items()}
+    if len(recalls) == len(Direction):
+        result["rsum"] = sum(sum(one) for one in recalls.values())
+    return result
+
+
+def _percent(shares: ArrayLike) -> float:
+    return 100.0 * float(np.mean(shares))
+
+
+def _queries(artifact: Artifact, direction: Direction, sample: int, seed: int) -> Queries | None:
+    """Seeded queries: items of the gallery, paired ones if any; else of the bank."""
+    if direction.candidate not in artifact.sides:
+        return None
+    if direction.query in artifact.sides:
+        side = artifact.side(direction.query)
+        first, count = side.items.partners()
+        pool = np.flatnonzero(count) if count.any() else np.arange(len(side))
+        rows = _drawn(pool, sample, seed)
+        return Queries(_float(side.embeddings, rows), first[rows], count[rows])
+    bank = artifact.bank(direction.query)
+    if bank is None:
+        return None
+    rows = _drawn(np.arange(len(bank)), sample, seed)
+    return Queries(_float(bank, rows), np.full(len(rows), -1), np.zeros(len(rows), np.int64))
+
+
+def _drawn(pool: RowArray, sample: int, seed: int) -> RowArray:
+    drawn = np.random.default_rng(seed).choice(pool, min(sample, len(pool)), replace=False)
+    return np.sort(drawn)
+
+
+def _float(embeddings: HalfArray, rows: RowArray) -> FloatArray:
+    return l2_normalised(np.asarray(embeddings[rows], dtype=np.float32))
+
+
+def _measure(
+    artifact: Artifact, cascade: Cascade, direction: Direction, queries: Queries
+) -> Measured:
+    side, options = artifact.side(direction.candidate), SearchOptions()
+    n_hash, n_pq = artifact.manifest.budget.counts(len(side), options.k)
+    base, tops = _exact(side, queries)
+    hashed = _hash_rows(cascade, direction, queries, side, n_hash)
+    wide = SearchOptions(k=n_pq, budget=artifact.manifest.budget)
+    final = [one.rows for one in cascade.search(direction, queries.embeddings, wide)]
+    true_hash = [queries.is_true(q, rows) for q, rows in enumerate(hashed)]
+    true_final = [queries.is_true(q, rows) for q, rows in enumerate(final)]
+    return Measured(
+        base=base,
+        cascade=np.array([_first(one) for one in true_final], dtype=np.int32),
+        kept_by_hash=np.array([one.any() for one in true_hash]),
+        kept_by_pq=np.array([one.any() for one in true_final]),
+        top_kept_by_hash=_overlap(tops, hashed),
+        top_kept_by_pq=_overlap(tops, final),
+        paired=queries.paired,
+    )
+
+
+def _first(flags: NDArray[np.bool_]) -> int:
+    """Rank of the first true candidate; the list's length where there is none."""
+    return int(flags.argmax()) if flags.any() else len(flags)
+
+
+def _overlap(tops: RowArray, kept: list[RowArray]) -> float:
+    """Percent of the exact top rows (Q, 10) found among those kept."""
+    pairs = zip(tops, kept, strict=True)
+    return _percent([(top[:, None] == rows).any(axis=1).mean() for top, rows in pairs])
+
+
+def _hash_rows(
+    cascade: Cascade, direction: Direction, queries: Queries, side: ArtifactSide, count: int
+) -> list[RowArray]:
+    codes = pack_signs(cascade.heads.hash_space(direction.query, queries.embeddings))
+    _, rows = side.hamming.search(codes, count)
+    return list(rows)
+
+
+def _exact(side: ArtifactSide, queries: Queries) -> tuple[RankArray, RowArray]:
+    """Rank (Q,) of the best true candidate by cosine, and the top ten rows (Q, 10)."""
+    step = max(1, BLOCK_VALUES // len(side))
+    ranks: list[int] = []
+    tops = []
+    for start in range(0, len(queries.embeddings), step):
+        part = queries.part(start, start + step)
+        scores = _cosines(part.embeddings, side.embeddings)  # (q, N)
+        tops.append(np.argpartition(-scores, min(TOP, len(side)) - 1)[:, :TOP])
+        ranks += [_true_rank(one, part, at) for at, one in enumerate(scores)]
+    return np.array(ranks, dtype=np.int32), np.concatenate(tops)
+
+
+def _cosines(queries: FloatArray, candidates: HalfArray) -> FloatArray:
+    """Cosines (Q, N), without a float copy of all candidates."""
+    scores = np.empty((len(queries), len(candidates)), dtype=np.float32)
+    for start in range(0, len(candidates), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        scores[:, block] = queries @ candidates[block].astype(np.float32).T
+    return scores
+
+
+def _true_rank(scores: FloatArray, queries: Queries, query: int) -> int:
+    """Rank of the best true candidate; equal scores go to the lower row."""
+    first, count = int(queries.first[query]), int(queries.count[query])
+    if not count:
+        return len(scores)
+    own = scores[first : first + count]
+    best = first + int(own.argmax())
+    return int((scores > scores[best]).sum() + (scores[:best] == scores[best]).sum())

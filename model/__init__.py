@@ -1,0 +1,1 @@
+"""What both sides of MEET stand on: encoders, codes, re-rankers, artifact, cascade, training."""

@@ -1,0 +1,1 @@
+"""Types, errors and metrics: numpy and pydantic only."""

@@ -1,0 +1,86 @@
+"""The vocabulary: modalities, directions, input kinds and the arrays that travel."""
+
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+FloatArray = NDArray[np.float32]
+HalfArray = NDArray[np.float16]
+ByteArray = NDArray[np.uint8]
+RowArray = NDArray[np.int64]
+RankArray = NDArray[np.int32]
+
+
+class Frozen(BaseModel):
+    """A validated, immutable value; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Modality(StrEnum):
+    """What an item is."""
+
+    IMAGE = "image"
+    TEXT = "text"
+
+    @property
+    def other(self) -> "Modality":
+        """The modality on the other side of a search."""
+        return Modality.TEXT if self is Modality.IMAGE else Modality.IMAGE
+
+
+class Direction(StrEnum):
+    """Which modality asks and which answers."""
+
+    TEXT_TO_IMAGE = "text-to-image"
+    IMAGE_TO_TEXT = "image-to-text"
+
+    @property
+    def query(self) -> Modality:
+        """The modality of the query."""
+        return Modality.TEXT if self is Direction.TEXT_TO_IMAGE else Modality.IMAGE
+
+    @property
+    def candidate(self) -> Modality:
+        """The modality of the items searched."""
+        return self.query.other
+
+
+class InputKind(StrEnum):
+    """What an encoder can be given."""
+
+    IMAGE = "image"
+    REGIONS = "regions"
+    TEXT = "text"
+    VECTOR = "vector"
+
+
+class RerankMode(StrEnum):
+    """How Stage II orders its candidates."""
+
+    RELATIONSHIP = "relationship"
+    REFERENCE = "reference"
+    NONE = "none"
+
+
+class CandidateBudget(Frozen):
+    """How many candidates each stage keeps: shares of the gallery inside fixed bounds.
+
+    `keep_hash` and `keep_pq` are shares of the whole gallery (not of the stage before);
+    `at_least` keeps small galleries whole, the caps keep large ones fast.
+    """
+
+    keep_hash: float = 0.20
+    keep_pq: float = 0.10
+    at_least: int = 64
+    max_hash: int = 8192
+    max_pq: int = 1024
+
+    def counts(self, n_items: int, k: int) -> tuple[int, int]:
+        """(C1, C2): candidates kept by the Hamming stage and of these by the PQ stage."""
+        floor = max(self.at_least, k)
+        second = min(n_items, max(floor, min(int(self.keep_pq * n_items), self.max_pq)))
+        first = min(n_items, max(second, min(int(self.keep_hash * n_items), self.max_hash)))
+        return first, second

@@ -1,0 +1,38 @@
+"""Pure vector arithmetic shared by every stage."""
+
+import numpy as np
+
+from model.core.errors import VectorRejectedError
+from model.core.types import ByteArray, FloatArray, RowArray
+
+
+def l2_normalised(vectors: FloatArray) -> FloatArray:
+    """Unit rows (N, D); a row of zeros stays zero."""
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
+
+
+def query_vectors(vectors: FloatArray, dim: int) -> FloatArray:
+    """Unit rows (Q, D) of vectors handed in by a caller.
+
+    Raises:
+        VectorRejectedError: the width is not D, or a value is not finite, or a row is zero.
+    """
+    vectors = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
+    if vectors.shape[1] != dim:
+        raise VectorRejectedError(f"vectors need D={dim} values, got {vectors.shape[1]}")
+    if not np.isfinite(vectors).all():
+        raise VectorRejectedError("vectors need finite values, got NaN or infinity")
+    if not np.linalg.norm(vectors, axis=1).all():
+        raise VectorRejectedError("vectors need a direction, got a row of zeros")
+    return l2_normalised(vectors)
+
+
+def pack_signs(hash_space: FloatArray) -> ByteArray:
+    """Hash codes (N, K/8): bit i of a row is set where value i is above zero, low bit first."""
+    return np.packbits(hash_space > 0, axis=-1, bitorder="little")
+
+
+def best_rows(scores: FloatArray, rows: RowArray, count: int) -> RowArray:
+    """Positions (count,) of the highest scores, best first; equal scores by lower row."""
+    return np.lexsort((rows, -scores))[:count]

@@ -1,0 +1,1 @@
+"""Collections: what training, evaluation, banks and the builder read."""

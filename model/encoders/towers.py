@@ -1,0 +1,116 @@
+"""The VSE's trainable parts: one attentive tower per modality, and a BiGRU over words."""
+
+from enum import StrEnum
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from model.core.types import Frozen
+from model.encoders.external_attention import ExternalAttention, ResidualProjection
+from model.encoders.vocabulary import PAD
+
+
+class TextTowerKind(StrEnum):
+    """Where word features come from."""
+
+    BIGRU = "bigru"
+    TRANSFORMER = "transformer"
+
+
+class VSEConfig(Frozen):
+    """Shapes and regularisation of a VSE.
+
+    `word_dim` is the width of the word features that the text tower attends over: a
+    transformer's hidden width, or a BiGRU's. `input_dropout` acts on
+    features, `drop_rows` on whole regions and words (a fifth in the paper).
+    """
+
+    region_dim: int
+    word_dim: int
+    text: TextTowerKind
+    embedding_dim: int = 512
+    vocabulary_size: int = 0
+    word_embedding_dim: int = 300
+    max_words: int = 40
+    grid: int | None = None
+    input_dropout: float = 0.2
+    drop_rows: float = 0.2
+
+
+class AttentiveTower(nn.Module):
+    """Standardised rows (B, R, F) to unit embeddings (B, D) by external attention."""
+
+    def __init__(self, in_dim: int, config: VSEConfig) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(in_dim))
+        self.register_buffer("scale", torch.ones(()))
+        self.dropout = nn.Dropout(config.input_dropout)
+        self.projection = ResidualProjection(in_dim, config.embedding_dim, config.input_dropout)
+        self.attention = ExternalAttention(config.embedding_dim)
+        self.drop_rows = config.drop_rows
+        # Attention starts as the mean over rows, which small data sets cannot overfit.
+        nn.init.zeros_(self.attention.memory.weight)
+        nn.init.zeros_(self.attention.memory.bias)
+
+    def standardise(self, rows: Float[Tensor, "n f"]) -> None:
+        """Centre features on the mean of these rows and scale them by their joint deviation."""
+        self.mean.copy_(rows.mean(dim=0))
+        self.scale.copy_(rows.std().clamp_min(1e-6))
+
+    def forward(
+        self, rows: Float[Tensor, "b r f"], valid: Bool[Tensor, "b r"]
+    ) -> Float[Tensor, "b d"]:
+        """Unit embeddings of the valid rows."""
+        if self.training and self.drop_rows > 0:
+            valid = _drop(valid, self.drop_rows)
+        # Padding costs nothing: only valid rows are projected.
+        standard = (rows[valid] - self.mean) / self.scale  # (n, F)
+        embedding: Tensor = self.attention(self.projection(self.dropout(standard)), valid)
+        return embedding
+
+
+class WordGRU(nn.Module):
+    """Word ids (B, R) to word features (B, R, W): a BiGRU, both directions averaged."""
+
+    def __init__(self, config: VSEConfig) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(config.vocabulary_size, config.word_embedding_dim, PAD)
+        self.dropout = nn.Dropout(config.input_dropout)
+        self.gru = nn.GRU(
+            config.word_embedding_dim, config.word_dim, batch_first=True, bidirectional=True
+        )
+        self.word_dim = config.word_dim
+
+    def forward(
+        self, ids: Int[Tensor, "b r"], valid: Bool[Tensor, "b r"]
+    ) -> Float[Tensor, "b r w"]:
+        """Features of every valid word; the others are zero."""
+        packed = pack_padded_sequence(
+            self.dropout(self.embed(ids)),
+            valid.sum(dim=1).cpu(),
+            batch_first=True,
+            enforce_sorted=False,
+        )
+        hidden, _ = pad_packed_sequence(
+            self.gru(packed)[0], batch_first=True, total_length=ids.shape[1]
+        )
+        return (hidden[..., : self.word_dim] + hidden[..., self.word_dim :]) / 2
+
+
+class VSE(nn.Module):
+    """Both towers; `words` is there where a BiGRU makes the word features."""
+
+    def __init__(self, config: VSEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image = AttentiveTower(config.region_dim, config)
+        self.text = AttentiveTower(config.word_dim, config)
+        self.words = WordGRU(config) if config.text is TextTowerKind.BIGRU else None
+
+
+def _drop(valid: Tensor, share: float) -> Tensor:
+    """Valid rows less a random share; a sample that would lose all keeps all."""
+    kept = valid & (torch.rand(valid.shape, device=valid.device) > share)
+    return torch.where(kept.any(dim=1, keepdim=True), kept, valid)

@@ -1,0 +1,57 @@
+"""The training objective of Stage I (MEET, TCSVT 2025): hash layers and their codebooks.
+
+The paper names the two losses beside the ranking loss; the released code holds neither in
+full, so both are defined here.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.heads.heads import HeadsConfig, ModalityHead
+
+
+class HashLayer(nn.Module):
+    """One modality's trainable head: embeddings (B, D) to hash-space vectors (B, K)."""
+
+    def __init__(self, config: HeadsConfig, head: ModalityHead) -> None:
+        super().__init__()
+        self.linear = nn.Linear(config.embedding_dim, config.n_bits)
+        self.linear.weight.data.copy_(torch.from_numpy(head.weight))
+        self.linear.bias.data.copy_(torch.from_numpy(head.bias))
+
+    def forward(self, embeddings: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Hash-space vectors in (−1, 1)."""
+        return torch.tanh(self.linear(embeddings))
+
+
+def discrepancy_loss(
+    embeddings: Float[Tensor, "b d"], hash_space: Float[Tensor, "b k"]
+) -> Float[Tensor, ""]:
+    """L_f: mean squared difference of the cosine matrices of both spaces.
+
+    Rows of both modalities are handed in together, so the matrices hold the similarities
+    within and across modalities.
+    """
+    before = functional.normalize(embeddings, dim=-1)
+    after = functional.normalize(hash_space, dim=-1)
+    return functional.mse_loss(after @ after.T, before @ before.T)
+
+
+def encoding_loss(
+    hash_space: Float[Tensor, "b k"], decoded: Float[Tensor, "b k"]
+) -> Float[Tensor, ""]:
+    """L_q: mean ‖h − sign(h)‖²/K + mean ‖h − decode(PQ(h))‖²/K."""
+    signs = torch.where(hash_space > 0, 1.0, -1.0)
+    return functional.mse_loss(hash_space, signs) + functional.mse_loss(hash_space, decoded)
+
+
+def nearest_centroids(
+    codebooks: Float[Tensor, "m l s"], hash_space: Float[Tensor, "b k"]
+) -> Float[Tensor, "b k"]:
+    """decode(PQ(h)): every sub-vector replaced by its nearest centroid."""
+    parts = hash_space.unflatten(1, (codebooks.shape[0], -1)).transpose(0, 1)  # (M, B, S)
+    nearest = torch.cdist(parts, codebooks).argmin(dim=2)  # (M, B)
+    decoded = codebooks.gather(1, nearest.unsqueeze(-1).expand_as(parts))
+    return decoded.transpose(0, 1).flatten(1)

@@ -1,0 +1,1 @@
+"""Stage II: how the last candidates are ordered."""

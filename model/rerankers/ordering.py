@@ -1,0 +1,96 @@
+"""Stage II's three orders over one query's candidates: by cosine, relationship or reference."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from model.ann.selection import top_positions
+from model.core.types import FloatArray, RankArray, RowArray
+from model.rerankers.reference import DEPTH, reference_positions
+from model.rerankers.relationship import rank_term, relationship
+from model.rerankers.weights import DirectionWeights
+from model.reverse_lists.compute import reverse_ranks, valid_counts
+from model.reverse_lists.layers import ReverseListSource
+
+UNKNOWN_RANK = -1
+
+
+class AppliedRerank(StrEnum):
+    """What Stage II really did: the mode asked for, or cosine alone where lists are missing."""
+
+    RELATIONSHIP = "relationship"
+    REFERENCE = "reference"
+    NONE = "none"
+    CONSISTENCY_ONLY = "consistency_only"
+
+
+@dataclass(frozen=True)
+class Reranked:
+    """Hits (k,) in their final order; `places` are their positions among the candidates.
+
+    Where no list was read the reverse rank is -1 and complementarity 0.
+    """
+
+    places: RowArray
+    scores: FloatArray
+    consistency: FloatArray
+    reverse_rank: RankArray
+    complementarity: FloatArray
+    applied: AppliedRerank
+
+
+def by_consistency(
+    rows: RowArray, cosines: FloatArray, k: int, applied: AppliedRerank = AppliedRerank.NONE
+) -> Reranked:
+    """The best k candidates by (cosine, row)."""
+    places = top_positions(cosines, rows, k)
+    unknown = np.full(len(places), UNKNOWN_RANK, dtype=np.int32)
+    nothing = np.zeros(len(places), dtype=np.float32)
+    return Reranked(places, cosines[places], cosines[places], unknown, nothing, applied)
+
+
+def by_relationship(
+    rows: RowArray,
+    cosines: FloatArray,
+    source: ReverseListSource,
+    k: int,
+    weights: DirectionWeights,
+) -> Reranked:
+    """The best k candidates by (consistency + complementarity, row)."""
+    terms = relationship(cosines, source.lists(rows), weights)
+    places = top_positions(terms.scores, rows, k)
+    return Reranked(
+        places,
+        terms.scores[places],
+        cosines[places],
+        terms.reverse_rank[places],
+        terms.complementarity[places],
+        AppliedRerank.RELATIONSHIP,
+    )
+
+
+def by_reference(
+    rows: RowArray, cosines: FloatArray, source: ReverseListSource, k: int
+) -> Reranked:
+    """The best k by the released rule over the order by (cosine, row).
+
+    Only the top 15 lists are read: nothing else can move. These score 1 + rank term, from 1 to
+    2, the others their cosine, so that scores fall with the order.
+    """
+    first = top_positions(cosines, rows, max(k, DEPTH))
+    top = first[:DEPTH]
+    lists = source.lists(rows[top])
+    ranks = reverse_ranks(lists, cosines[top])
+    terms = rank_term(ranks, valid_counts(lists))
+    moved = reference_positions(ranks)
+    places = np.concatenate([top[moved], first[DEPTH:]])[:k]
+    known = slice(min(k, len(top)))
+    reverse_rank = np.full(len(places), UNKNOWN_RANK, dtype=np.int32)
+    complementarity = np.zeros(len(places), dtype=np.float32)
+    scores = np.minimum(cosines[places], np.float32(1.0))
+    reverse_rank[known], complementarity[known] = ranks[moved][known], terms[moved][known]
+    scores[known] = 1.0 + complementarity[known]
+    return Reranked(
+        places, scores, cosines[places], reverse_rank, complementarity, AppliedRerank.REFERENCE
+    )

@@ -1,0 +1,67 @@
+"""Relationship re-ranking: consistency and complementarity (MEET, Stage II).
+
+Consistency is the cosine of query and candidate. Complementarity comes from the candidate's
+reverse list, its highest cosines to the bank of the query's modality: how it ranks the query
+among them, and how near it is to everything (hubness, as in inverted softmax).
+
+    score = a·consistency + b·(1 - log(1 + r) / log(1 + z)) - c·hubness
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.ann.halves import widened
+from model.core.types import FloatArray, HalfArray, RankArray
+from model.rerankers.weights import DirectionWeights as DirectionWeights
+from model.rerankers.weights import StageTwo as StageTwo
+from model.reverse_lists.compute import PADDING, reverse_ranks, valid_counts
+
+
+@dataclass(frozen=True)
+class Relationship:
+    """A query's candidates under Stage II, every array (C,)."""
+
+    reverse_rank: RankArray
+    complementarity: FloatArray
+    scores: FloatArray
+
+
+def rank_term(ranks: RankArray, entries: NDArray[np.integer] | int) -> FloatArray:
+    """1 - log(1 + r) / log(1 + z') in [0, 1] of ranks (C,): 1 for the best rank, 0 at the end.
+
+    z' is the number of entries a list really has (all of z where the bank is large enough); a
+    list without entries says nothing and gives 0.
+    """
+    spread = np.log1p(np.maximum(entries, 1))
+    term = 1.0 - np.log1p(np.minimum(ranks, entries)) / spread
+    return np.where(np.asarray(entries) > 0, term, 0.0).astype(np.float32)
+
+
+def hubness(lists: NDArray[np.floating], temperature: float) -> FloatArray:
+    """τ·log mean exp(list / τ) (C,) over the entries of lists (C, z), 0 without entries.
+
+    A mean, not a sum: it lies between the mean and the highest of the entries, so weights
+    calibrated with one bank or depth hold for another. Padding is no entry.
+    """
+    values = widened(lists)
+    highest = values[:, :1]  # lists are descending
+    # Padding underflows to 0 only at low temperatures: mask it.
+    weights = np.exp((values - highest) / np.float32(temperature))
+    entries = valid_counts(values)
+    if entries.min(initial=values.shape[1]) < values.shape[1]:
+        weights *= values > PADDING
+    mean = weights.sum(axis=1) / np.maximum(entries, 1)
+    soft = highest[:, 0] + temperature * np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+    return np.where(entries > 0, soft, 0.0).astype(np.float32)
+
+
+def relationship(cosines: FloatArray, lists: HalfArray, weights: DirectionWeights) -> Relationship:
+    """Scores, higher = better, of candidates with cosines (C,) and reverse lists (C, z)."""
+    values = widened(lists)  # once, for both terms
+    ranks = reverse_ranks(values, cosines)
+    complementarity = weights.complementarity * rank_term(ranks, valid_counts(values))
+    complementarity -= np.float32(weights.hubness) * hubness(values, weights.temperature)
+    scores = np.float32(weights.consistency) * cosines + complementarity
+    return Relationship(ranks, complementarity.astype(np.float32), scores.astype(np.float32))

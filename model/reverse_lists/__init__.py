@@ -1,0 +1,1 @@
+"""Reverse top-z rankings: computed, stored and cached (the only door to redis)."""

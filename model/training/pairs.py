@@ -1,0 +1,90 @@
+"""Images with their captions, as training and evaluation take them from a collection."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.core.errors import DataFormatError
+from model.core.types import RowArray
+from model.data.records import Collection
+from model.data.selection import sample_bank, whole
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """N images and T captions; `image_rows` name the records that the images come from."""
+
+    collection: Collection
+    image_rows: RowArray  # (N,)
+    captions: tuple[str, ...]  # (T,)
+    image_of_text: RowArray  # (T,), positions in image_rows
+    text_rows: RowArray  # (T,), positions among the collection's captions
+
+    @classmethod
+    def of(cls, collection: Collection) -> "Pairs":
+        """Every record that has both an image and a caption.
+
+        Raises:
+            DataFormatError: no record has both.
+        """
+        owners = collection.caption_record
+        rows = np.intersect1d(collection.image_rows, owners)
+        if not len(rows):
+            raise DataFormatError(
+                f"{collection.name} needs records with an image and a caption, got none"
+            )
+        return cls._of_rows(collection, rows)
+
+    @classmethod
+    def _of_rows(cls, collection: Collection, rows: RowArray) -> "Pairs":
+        owners = collection.caption_record
+        text_rows = np.flatnonzero(np.isin(owners, rows))
+        captions = tuple(collection.captions[row] for row in text_rows)
+        return cls(collection, rows, captions, np.searchsorted(rows, owners[text_rows]), text_rows)
+
+    @classmethod
+    def sampled(cls, collection: Collection, size: int, seed: int) -> "Pairs":
+        """A bank: at most `size` images and `size` captions, an item's kept together."""
+        bank = sample_bank(whole(collection), size, seed)
+        images = bank.rows[bank.with_image]
+        owners = collection.caption_record
+        firsts = np.searchsorted(owners, bank.rows)
+        text_rows = np.concatenate(
+            [np.arange(a, a + n) for a, n in zip(firsts, bank.n_captions, strict=True)]
+        ).astype(np.int64)
+        captions = tuple(collection.captions[row] for row in text_rows)
+        return cls(collection, images, captions, np.searchsorted(images, owners[text_rows]), text_rows)
+
+    def hold_out(self, share: float, seed: int) -> "tuple[Pairs, Pairs]":
+        """The pairs without a seeded share of their images, and that share (at least one)."""
+        order = np.random.default_rng(seed).permutation(len(self.image_rows))
+        cut = min(max(1, round(share * len(order))), len(order) - 1)
+        if cut < 1:
+            raise DataFormatError(f"training needs two images or more, got {len(order)}")
+        held, kept = np.sort(order[:cut]), np.sort(order[cut:])
+        return (
+            self._of_rows(self.collection, self.image_rows[kept]),
+            self._of_rows(self.collection, self.image_rows[held]),
+        )
+
+    def batches(self, size: int, rng: np.random.Generator) -> Iterator[RowArray]:
+        """One epoch: every caption once, in rounds that hold every image at most once.
+
+        What is left over of a round joins the next, so a batch meets an image twice at most.
+        """
+        yield from _cut(self._rounds(rng), size)
+
+    def _rounds(self, rng: np.random.Generator) -> RowArray:
+        shuffled = rng.permutation(len(self.captions))
+        by_image = shuffled[np.argsort(self.image_of_text[shuffled], kind="stable")]
+        counts = np.bincount(self.image_of_text, minlength=len(self.image_rows))
+        firsts = np.repeat(np.cumsum(counts) - counts, counts)
+        turn = np.arange(len(by_image)) - firsts  # each image's captions: 0, 1, 2, …
+        return by_image[np.lexsort((rng.random(len(by_image)), turn))]
+
+
+def _cut(rows: RowArray, size: int) -> Iterator[RowArray]:
+    whole = max(len(rows) // size, 1)
+    for start in range(0, whole * size, size):
+        yield rows[start : start + size]

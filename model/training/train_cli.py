@@ -1,0 +1,87 @@
+"""`meet-train`: a VSE from scratch, or heads for an encoder as it is."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.core.errors import MeetError
+from model.training.options import HeadsOptions, VSEOptions
+from model.training.recipe import BIGRU, run_heads, run_vse
+
+EPOCHS_BIGRU, EPOCHS_TRANSFORMER = 15, 9
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    root = argparse.ArgumentParser(prog="meet-train", description=__doc__)
+    commands = root.add_subparsers(dest="command", required=True)
+    vse = commands.add_parser("vse", help="train a visual-semantic embedding and its heads")
+    vse.add_argument("--text", default=BIGRU, help="bigru, or a transformers text encoder")
+    vse.add_argument("--vision", help="a transformers vision backbone: directory or hub name")
+    _options(vse, VSEOptions, epochs=None)
+    heads = commands.add_parser("heads", help="train heads for a frozen encoder")
+    heads.add_argument("--encoder", required=True, help="checkpoint, directory or hub name")
+    heads.add_argument("--held-out", type=float, default=VSEOptions(epochs=1).held_out)
+    heads.add_argument("--seed", type=int, default=0)
+    for command in (vse, heads):
+        command.add_argument("--data", required=True, help="a data set with a train split")
+        command.add_argument("--out", type=Path, required=True, help="checkpoint directory")
+        command.add_argument("--device", default="cpu", help="cpu or cuda")
+        _options(command, HeadsOptions, prefix="heads-", skip=("seed",))
+    return root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line: 0, or 2 with one sentence for bad input."""
+    told = parser().parse_args(argv)
+    try:
+        _run(told)
+    except MeetError as error:
+        print(f"meet-train: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def _run(told: argparse.Namespace) -> None:
+    heads = HeadsOptions(seed=told.seed, **_told(told, HeadsOptions, "heads_", skip=("seed",)))
+    if told.command == "heads":
+        run_heads(told.data, told.out, told.encoder, told.held_out, heads, told.device)
+        return
+    values = _told(told, VSEOptions, "")
+    default = EPOCHS_BIGRU if told.text == BIGRU else EPOCHS_TRANSFORMER
+    options = VSEOptions(**{**values, "epochs": told.epochs or default})
+    device = torch.device(told.device)
+    run_vse(told.data, told.out, told.text, told.vision, options, heads, device)
+
+
+def _options(
+    command: argparse.ArgumentParser,
+    options: type[VSEOptions] | type[HeadsOptions],
+    prefix: str = "",
+    skip: Sequence[str] = (),
+    **defaults: object,
+) -> None:
+    """One flag per field, with the field's type and default."""
+    group = command.add_argument_group(f"{options.__name__}")
+    for name, field in options.model_fields.items():
+        if name not in skip:
+            flag = "--" + prefix + name.replace("_", "-")
+            default = defaults.get(name, field.default)
+            group.add_argument(flag, type=field.annotation, default=default)
+
+
+def _told(
+    told: argparse.Namespace,
+    options: type[VSEOptions] | type[HeadsOptions],
+    prefix: str,
+    skip: Sequence[str] = (),
+) -> dict[str, Any]:
+    return {n: getattr(told, prefix + n) for n in options.model_fields if n not in skip}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The online side: HTTP over one opened index."""

@@ -1,0 +1,69 @@
+"""The app over an engine that is handed in; nothing loads at import."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from service import handlers, openapi
+from service.dispatcher import Dispatcher
+from service.engine import SearchEngine
+from service.metrics import Metrics
+from service.middleware import BodyLimit, RequestScope
+from service.routes import items, operations, search
+from service.routes.dependencies import Parts
+from service.searching import Searcher
+from service.settings import ServiceSettings
+
+DESCRIPTION = "Image-text retrieval in both directions. Errors are RFC 9457 problem documents."
+
+
+def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
+    """The app; its lifespan owns the threads."""
+    metrics = _metrics_of(engine)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        dispatcher = Dispatcher(settings.decode_threads)
+        searcher = Searcher(engine, dispatcher, settings.limits, metrics)
+        app.state.parts = Parts(settings, engine, dispatcher, metrics, searcher)
+        yield
+        dispatcher.close()
+
+    app = FastAPI(
+        title="MEET",
+        version=_installed_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.parts = None
+    _assemble(app, settings, metrics)
+    return app
+
+
+def _assemble(app: FastAPI, settings: ServiceSettings, metrics: Metrics) -> None:
+    for routes in (search, items, operations, openapi):
+        app.include_router(routes.router)
+    handlers.install(app)
+    # The last one added is the outermost.
+    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
+    app.add_middleware(RequestScope, metrics=metrics)
+    app.openapi = openapi.describe(app)  # type: ignore[method-assign]
+
+
+def _metrics_of(engine: SearchEngine) -> Metrics:
+    metrics = Metrics()
+    metrics.index(engine.version, engine.encoder.identity.name, engine.artifact.manifest.counts)
+    metrics.lookups(engine.lookups)
+    return metrics
+
+
+def _installed_version() -> str:
+    try:
+        return version("meet-retrieval")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,92 @@
+"""Request bodies: JSON and multipart forms read into schemas, every refusal named."""
+
+from email.message import Message
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from service.errors import (
+    BrokenFormError,
+    BrokenJsonError,
+    InvalidRequestError,
+    UnsupportedMediaTypeError,
+    Violation,
+)
+from service.problems import violation
+from service.schemas import ImageUpload
+
+JSON = "application/json"
+FORM = "multipart/form-data"
+SHOWN_VIOLATIONS = 8
+MAX_FORM_FIELDS = 16
+UPLOAD_FIELD = "image"
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def media_type(request: Request) -> str:
+    """The content type without its parameters, in lower case; empty where none is named."""
+    header = Message()
+    header["content-type"] = request.headers.get("content-type", "")
+    return header.get_content_type() if request.headers.get("content-type") else ""
+
+
+def refuse_media_type(got: str, *accepted: str) -> UnsupportedMediaTypeError:
+    """The error that names what is read and what came."""
+    return UnsupportedMediaTypeError(
+        f"the body needs content type {' or '.join(accepted)}, got {got or 'none'}"
+    )
+
+
+async def read_json(request: Request, schema: type[Schema]) -> Schema:
+    """The JSON body as `schema`.
+
+    Raises:
+        UnsupportedMediaTypeError: the body is not declared as JSON.
+        BrokenJsonError: the body cannot be parsed.
+        InvalidRequestError: a field breaks a rule.
+    """
+    if (got := media_type(request)) != JSON:
+        raise refuse_media_type(got, JSON)
+    body = await request.body()
+    try:
+        return schema.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+async def read_upload(request: Request) -> ImageUpload:
+    """The multipart form: the file `image`, and the fields of every search beside it.
+
+    Raises:
+        BrokenFormError: the body cannot be parsed.
+        InvalidRequestError: the file is not there, or a field breaks a rule.
+    """
+    try:
+        async with request.form(max_files=1, max_fields=MAX_FORM_FIELDS) as form:
+            parts = {name: await _part(name, value) for name, value in form.items()}
+    except HTTPException as error:
+        raise BrokenFormError(f"the form cannot be read: {error.detail}") from None
+    try:
+        return ImageUpload.model_validate(parts)
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+async def _part(name: str, value: UploadFile | str) -> bytes | str:
+    """A file's bytes, a field's text; only the field `image` is a file."""
+    is_file = isinstance(value, UploadFile)
+    if is_file is not (name == UPLOAD_FIELD):
+        rule, got = ("needs a file", "text") if name == UPLOAD_FIELD else ("is no file", "a file")
+        raise InvalidRequestError([Violation(field=name, rule=rule, value=got)])
+    return await value.read() if isinstance(value, UploadFile) else value
+
+
+def _invalid(error: ValidationError) -> BrokenJsonError | InvalidRequestError:
+    entries = error.errors(include_url=False)
+    if entries[0]["type"] == "json_invalid":
+        return BrokenJsonError(entries[0]["msg"])
+    return InvalidRequestError([violation(entry) for entry in entries[:SHOWN_VIOLATIONS]])

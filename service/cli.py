@@ -1,0 +1,126 @@
+"""`meet-serve`: open an index, then listen."""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import uvicorn
+from pydantic import ValidationError
+
+from model.core.errors import MeetError
+from service.app import create_app
+from service.engine import SearchEngine
+from service.greeting import greeting
+from service.settings import ServiceSettings
+
+BAD_START = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 after a graceful stop, 2 with one sentence where there is nothing to serve."""
+    given = vars(_parser().parse_args(argv))
+    try:
+        settings = ServiceSettings(**{name: v for name, v in given.items() if v is not None})
+        engine = _open(settings)
+        listener = _listen(settings)
+    except ValidationError as error:
+        return _refuse(_settings_sentence(error))
+    except (MeetError, OSError) as error:
+        return _refuse(str(error))
+    return _serve(settings, engine, listener)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="meet-serve",
+        description="Serve an index over HTTP. Every flag can be given as MEET_<FLAG> as well.",
+    )
+    parser.add_argument("--index", type=Path, metavar="ROOT", help="what meet-build wrote")
+    parser.add_argument("--device", help="cpu (default) or cuda")
+    parser.add_argument("--redis-url", metavar="URL", help="shares reverse lists between servers")
+    parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (default 8000, 0: any free)")
+    return parser
+
+
+def _open(settings: ServiceSettings) -> SearchEngine:
+    url = settings.redis_url
+    return SearchEngine.open(
+        settings.index,
+        device=settings.device,
+        redis_url=None if url is None else url.get_secret_value(),
+    )
+
+
+def _listen(settings: ServiceSettings) -> socket.socket:
+    """The listening socket, bound here so that a taken port is a sentence, too."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from error
+
+
+def _serve(settings: ServiceSettings, engine: SearchEngine, listener: socket.socket) -> int:
+    config = uvicorn.Config(
+        create_app(settings, engine),
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+    port = int(listener.getsockname()[1])
+    # Uvicorn takes these over while it runs, and raises what it caught again when it is done.
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    server = _Server(config, greeting(engine, settings.host, port))
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """A server that says where it is once it answers."""
+
+    def __init__(self, config: uvicorn.Config, words: str) -> None:
+        super().__init__(config)
+        self.words = words
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            await asyncio.to_thread(_say, self.words)
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(words)
+    sys.stdout.flush()
+
+
+def _refuse(sentence: str) -> int:
+    sys.stderr.write(f"meet-serve: {sentence}\n")
+    return BAD_START
+
+
+def _settings_sentence(error: ValidationError) -> str:
+    """The first broken setting; its value is left out, it may be a password."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = [str(part) for part in first["loc"]]
+    nested = f"MEET_{'__'.join(path)}".upper()
+    name = nested if len(path) > 1 else f"--{path[0].replace('_', '-')} or {nested}"
+    return f"{name}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _stop(*_: object) -> NoReturn:
+    """Leave with 0: a stop that was asked for is no failure."""
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""One opened index with its encoder and cascade: all that a request asks of the model side."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL.Image import Image
+
+from model.artifact.items import Item
+from model.artifact.reader import Artifact, open_artifact
+from model.cascade import Cascade, Ranking, SearchOptions
+from model.core.errors import DataFormatError, UnknownItemError
+from model.core.types import CandidateBudget, Direction, FloatArray, InputKind, Modality
+from model.core.vectors import l2_normalised, query_vectors
+from model.encoders.opening import open_encoder
+from model.encoders.protocols import Encoder
+from model.reverse_lists.layers import ComputedLists, LayeredLists, MemoryLayer, StoredLists
+from model.reverse_lists.redis_layer import RedisLayer
+from service.errors import MissingModalityError, NoImageError, NotReadyError
+
+WEBP = "image/webp"
+# First bytes of the files that are handed out; nothing else leaves as a picture.
+SIGNATURES = {
+    b"\xff\xd8\xff": "image/jpeg",
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"GIF8": "image/gif",
+    b"BM": "image/bmp",
+    b"II*\x00": "image/tiff",
+    b"MM\x00*": "image/tiff",
+}
+LIST_LAYERS = tuple(layer.name for layer in (MemoryLayer, StoredLists, RedisLayer, ComputedLists))
+PROBE_TEXT = "a picture"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One search's ranking and the milliseconds of every stage."""
+
+    ranking: Ranking
+    milliseconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file and what it is."""
+
+    data: bytes
+    media_type: str
+
+
+class SearchEngine:
+    """Searches and items of one index; searches belong to one thread at a time."""
+
+    def __init__(self, artifact: Artifact, encoder: Encoder, cascade: Cascade) -> None:
+        """Take parts that fit together.
+
+        Raises:
+            EncoderMismatchError: the index was built with another encoder.
+        """
+        artifact.require_encoder(encoder.identity)
+        self.artifact, self.encoder, self.cascade = artifact, encoder, cascade
+
+    @classmethod
+    def open(cls, root: Path, *, device: str = "cpu", redis_url: str | None = None) -> Self:
+        """The published version of the index at `root`, whole and checked.
+
+        Raises:
+            ArtifactError: the index cannot be opened as it was written.
+            CheckpointError: its encoder cannot be.
+        """
+        artifact = open_artifact(root)
+        encoder = open_encoder(artifact.encoder_source, device)
+        artifact.require_encoder(encoder.identity)
+        cascade = Cascade.from_artifact(artifact, redis_url=redis_url, device=device)
+        return cls(artifact, encoder, cascade)
+
+    @property
+    def version(self) -> str:
+        """The index version."""
+        return self.artifact.version
+
+    @property
+    def budget(self) -> CandidateBudget:
+        """How many candidates each stage keeps."""
+        return self.artifact.manifest.budget
+
+    def accepts(self, direction: Direction) -> list[str]:
+        """Query fields that a search in this direction can be asked with; none: not at all."""
+        if direction.candidate not in self.artifact.sides:
+            return []
+        kinds = self.encoder.identity.accepts
+        match direction:
+            case Direction.TEXT_TO_IMAGE:
+                known = {"query": InputKind.TEXT in kinds}
+            case Direction.IMAGE_TO_TEXT:
+                has_images = Modality.IMAGE in self.artifact.sides
+                known = {"image": InputKind.IMAGE in kinds, "id": has_images}
+        return [name for name, accepted in known.items() if accepted] + ["vector"]
+
+    def require_candidates(self, direction: Direction) -> None:
+        """Refuse a direction whose candidates the gallery lacks.
+
+        Raises:
+            MissingModalityError: names the direction and what there is.
+        """
+        if direction.candidate not in self.artifact.sides:
+            held = " and ".join(sorted(self.artifact.sides)) or "no"
+            raise MissingModalityError(
+                f"{direction} needs {direction.candidate} items, this gallery holds {held} items"
+            )
+
+    def embed_text(self, text: str) -> FloatArray:
+        """The unit embedding (1, D) of a text."""
+        return self.encoder.encode_texts([text])
+
+    def embed_image(self, image: Image) -> FloatArray:
+        """The unit embedding (1, D) of an RGB image."""
+        return self.encoder.encode_images([image])
+
+    def embed_vector(self, values: ArrayLike) -> FloatArray:
+        """The unit embedding (1, D) of a caller's vector.
+
+        Raises:
+            VectorRejectedError: another width than D, no direction, or no finite values.
+        """
+        return query_vectors(_in_float32_range(values), self.artifact.manifest.embedding_dim)
+
+    def embed_stored(self, item_id: str) -> FloatArray:
+        """The unit embedding (1, D) that the gallery holds of an image.
+
+        Raises:
+            UnknownItemError: no such item, or a caption.
+        """
+        modality, row = self.artifact.find(item_id)
+        if modality is not Modality.IMAGE:
+            raise UnknownItemError(f"{item_id!r} is a caption, the id of an image is needed")
+        return self._stored(modality, row)
+
+    def search(
+        self, direction: Direction, embed: Callable[[], FloatArray], options: SearchOptions
+    ) -> Found:
+        """Encode one query and search for it."""
+        begin = perf_counter()
+        embedding = embed()
+        encoded = 1000 * (perf_counter() - begin)
+        ranking = self.cascade.search(direction, embedding, options)[0]
+        return Found(ranking, {"encode": encoded, **ranking.milliseconds})
+
+    def probe(self) -> None:
+        """Ask one real query.
+
+        Raises:
+            NotReadyError: nothing was found.
+        """
+        direction = next(d for d in Direction if d.candidate in self.artifact.sides)
+        options = SearchOptions(k=1, budget=self.budget)
+        found = self.search(direction, lambda: self._probe_embedding(direction), options)
+        if not len(found.ranking.rows):
+            raise NotReadyError("the probe query found nothing")
+
+    def item(self, item_id: str) -> Item:
+        """The item of an id.
+
+        Raises:
+            UnknownItemError: no such item.
+        """
+        return self.artifact.item(*self.artifact.find(item_id))
+
+    def thumbnail(self, item_id: str) -> Picture:
+        """A small picture of an image; the file itself where the index has no thumbnails.
+
+        Raises:
+            UnknownItemError: no such item.
+            NoImageError: a caption, or an image whose file is gone.
+        """
+        item = self._image_item(item_id)
+        data = self.artifact.thumbnail(item.row)
+        return self.original(item_id) if data is None else Picture(data, WEBP)
+
+    def original(self, item_id: str) -> Picture:
+        """The file that an image was built from.
+
+        Raises:
+            UnknownItemError: no such item.
+            NoImageError: a caption, or an image whose file is gone.
+        """
+        item = self._image_item(item_id)
+        if item.image is None:
+            raise NoImageError(f"the index has no source file of image {item_id!r}")
+        try:
+            data = item.image.read_bytes()
+        except DataFormatError as error:
+            raise NoImageError(f"the source file of image {item_id!r} cannot be read") from error
+        return Picture(data, _media_type(data, item_id))
+
+    def lookups(self) -> dict[Direction, dict[str, int]]:
+        """How many reverse lists each layer gave, by direction of the searches."""
+        counts: dict[Direction, dict[str, int]] = {}
+        for direction in Direction:
+            side = self.cascade.sides.get(direction.candidate)
+            if side is not None and isinstance(side.lists, LayeredLists):
+                counts[direction] = {name: side.lists.lookups[name] for name in LIST_LAYERS}
+        return counts
+
+    def _image_item(self, item_id: str) -> Item:
+        item = self.item(item_id)
+        if item.modality is not Modality.IMAGE:
+            raise NoImageError(f"{item_id!r} is a caption, captions have no picture")
+        return item
+
+    def _stored(self, modality: Modality, row: int) -> FloatArray:
+        embedding = self.artifact.side(modality).embeddings[row]
+        return l2_normalised(np.asarray(embedding, dtype=np.float32)[None])
+
+    def _probe_embedding(self, direction: Direction) -> FloatArray:
+        if direction is Direction.TEXT_TO_IMAGE and "query" in self.accepts(direction):
+            return self.embed_text(PROBE_TEXT)
+        return self._stored(direction.candidate, 0)
+
+
+def _in_float32_range(values: ArrayLike) -> FloatArray:
+    """A vector scaled by a power of two, so that squares of huge or tiny values stay finite."""
+    vector = np.asarray(values, dtype=np.float64)
+    largest = np.abs(vector).max(initial=0.0)
+    if not np.isfinite(largest):
+        return vector.astype(np.float32)
+    return np.ldexp(vector, -int(np.frexp(largest)[1])).astype(np.float32)
+
+
+def _media_type(data: bytes, item_id: str) -> str:
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return WEBP
+    for signature, media_type in SIGNATURES.items():
+        if data.startswith(signature):
+            return media_type
+    raise NoImageError(f"the source file of image {item_id!r} is no picture any more")

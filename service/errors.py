@@ -1,0 +1,62 @@
+"""What can be wrong with a request as such; errors of its content come from the core's tree.
+
+InputError
+├── BrokenJsonError            a body that is no JSON
+├── BrokenFormError            a body that is no multipart form
+├── InvalidRequestError        fields that break a rule, each named
+├── BodyTooLargeError          more bytes than one request may send
+├── UnsupportedMediaTypeError  a body of a kind that the route does not read
+├── MissingModalityError       a search for items of a modality that the gallery lacks
+└── NoImageError               an item without a picture to show
+NotReadyError                  the probe query failed or took too long
+"""
+
+from collections.abc import Sequence
+
+from model.core.errors import InputError, MeetError
+from model.core.types import Frozen
+
+
+class Violation(Frozen):
+    """One broken rule: which field, what it has to be, and what was given."""
+
+    field: str
+    rule: str
+    value: str
+
+
+class BrokenJsonError(InputError):
+    """A body that is no JSON."""
+
+
+class BrokenFormError(InputError):
+    """A body that is no multipart form."""
+
+
+class InvalidRequestError(InputError):
+    """Fields that break a rule, each named with its rule and value."""
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        """Keep the violations; the message is all of them in one line."""
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{v.field}: {v.rule}, got {v.value}" for v in violations))
+
+
+class BodyTooLargeError(InputError):
+    """More bytes than one request may send."""
+
+
+class UnsupportedMediaTypeError(InputError):
+    """A body of a kind that the route does not read."""
+
+
+class MissingModalityError(InputError):
+    """A search for items of a modality that the gallery lacks."""
+
+
+class NoImageError(InputError):
+    """An item without a picture to show."""
+
+
+class NotReadyError(MeetError):
+    """The probe query failed or took too long."""

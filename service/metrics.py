@@ -1,0 +1,101 @@
+"""Prometheus metrics of one server: `meet_` names, seconds, every series there from the start."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+from starlette.types import Scope
+
+from model.core.types import Direction, Modality
+
+BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+STAGES = ("decode", "encode", "hash", "pq", "rerank", "total")
+UNMATCHED = "unmatched"
+Lookups: TypeAlias = Mapping[Direction, Mapping[str, int]]
+
+
+class Metrics:
+    """What one server counts, in a registry of its own so that two servers share nothing."""
+
+    def __init__(self) -> None:
+        # A second series for every series, which nothing here reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(namespace="meet", registry=self.registry)
+        self._requests = Histogram(
+            "meet_request_duration_seconds",
+            "Time from a request's head to the end of its answer",
+            ("method", "route", "status"),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self._problems = Counter(
+            "meet_problems", "Problem documents sent", ("code",), registry=self.registry
+        )
+        self._stages = Histogram(
+            "meet_stage_duration_seconds",
+            "Time of one stage of a search",
+            ("stage", "direction"),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        for direction in Direction:
+            for stage in STAGES:
+                self._stages.labels(stage, direction.value)
+
+    def request(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count one answered request under its route's template."""
+        route = getattr(scope.get("route"), "path", UNMATCHED)
+        self._requests.labels(scope["method"], route, str(status)).observe(seconds)
+        if "problem_code" in scope:
+            self._problems.labels(scope["problem_code"]).inc()
+
+    def search(self, direction: Direction, milliseconds: Mapping[str, float]) -> None:
+        """Count the stages of one search."""
+        for stage, spent in milliseconds.items():
+            self._stages.labels(stage, direction.value).observe(spent / 1000)
+
+    def index(self, version: str, encoder: str, counts: Mapping[Modality, int]) -> None:
+        """Say which index is served, and how many items it holds."""
+        info = Gauge(
+            "meet_index_info", "The index served", ("version", "encoder"), registry=self.registry
+        )
+        info.labels(version, encoder).set(1)
+        items = Gauge("meet_index_items", "Items", ("modality",), registry=self.registry)
+        for modality, count in counts.items():
+            items.labels(modality.value).set(count)
+
+    def lookups(self, read: Callable[[], Lookups]) -> None:
+        """Report the reverse-list layers' counters by reading them at every scrape."""
+        self.registry.register(_LookupCollector(read))
+
+    def exposition(self) -> bytes:
+        """Every series in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _LookupCollector(Collector):
+    def __init__(self, read: Callable[[], Lookups]) -> None:
+        self.read = read
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """One counter with a sample per direction and layer."""
+        family = CounterMetricFamily(
+            "meet_reverse_list_lookups",
+            "Reverse lists asked for, by the layer that had them",
+            labels=("direction", "layer"),
+        )
+        for direction, layers in self.read().items():
+            for layer, count in layers.items():
+                family.add_metric((direction.value, layer), count)
+        yield family

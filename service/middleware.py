@@ -1,0 +1,102 @@
+"""Two pure ASGI layers around the app: the request's id and clock, and the limit of its body."""
+
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import BodyTooLargeError
+from service.metrics import Metrics
+
+REQUEST_ID_HEADER = "X-Request-ID"
+_PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# A caller that is still sending reads no answer, so a body over the limit is thrown away up
+# to this many times the limit before the answer goes out.
+DRAINED_LIMITS = 3
+
+
+class RequestScope:
+    """Gives each request its id, returns it, and records how long the answer took."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is no HTTP request; time what is."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope["request_id"] = request_id = _request_id(Headers(scope=scope))
+        status, begin = 500, time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        finally:
+            self.metrics.request(scope, status, time.perf_counter() - begin)
+
+
+def _request_id(headers: Headers) -> str:
+    """The caller's id where it is a plain one, else a new one."""
+    given = headers.get(REQUEST_ID_HEADER, "")
+    return given if _PLAIN_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+class BodyLimit:
+    """Refuses bodies over the limit, by their declared length or by counting what arrives."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on a `receive` that raises inside the route, where handlers answer it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = _declared_length(Headers(scope=scope))
+        counted = _CountedBody(receive, self.max_bytes, declared)
+        await self.app(scope, counted, send)
+
+
+class _CountedBody:
+    """A `receive` that counts.
+
+    Raises:
+        BodyTooLargeError: the declared or the counted length is above the limit.
+    """
+
+    def __init__(self, receive: Receive, max_bytes: int, declared: int) -> None:
+        self.receive = receive
+        self.max_bytes = max_bytes
+        self.declared = declared
+        self.count = 0
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        self.count += len(message.get("body", b""))
+        if max(self.declared, self.count) <= self.max_bytes:
+            return message
+        await self._drain(message)
+        size = f"{self.declared} bytes" if self.declared else f"more than {self.max_bytes}"
+        raise BodyTooLargeError(f"a body takes at most {self.max_bytes} bytes, got {size}")
+
+    async def _drain(self, message: Message) -> None:
+        most = DRAINED_LIMITS * self.max_bytes
+        while message.get("more_body", False) and max(self.declared, self.count) <= most:
+            message = await self.receive()
+            self.count += len(message.get("body", b""))
+
+
+def _declared_length(headers: Headers) -> int:
+    declared = headers.get("content-length", "0")
+    return int(declared) if declared.isdecimal() else 0

@@ -1,0 +1,122 @@
+"""The API's own description: problem answers, bodies read by hand, and a page without a CDN."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from model.core.errors import MeetError
+from service.bodies import FORM, JSON
+from service.problems import INTERNAL, MEDIA_TYPE, Kind, Problem, kind_of
+from service.schemas import ImageSearch, ImageUpload, TextSearch
+
+REF = "#/components/schemas/{model}"
+ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon.png": "image/png",
+}
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>MEET API</title>
+<link rel="icon" href="docs/assets/favicon.png">
+<link rel="stylesheet" href="docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/assets/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+Responses: TypeAlias = dict[int | str, dict[str, Any]]
+START = """SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  validatorUrl: null,
+});
+"""
+
+
+def problems(*errors: type[MeetError]) -> Responses:
+    """OpenAPI responses by status for the errors that a route can answer with; 500 always."""
+    kinds: dict[int, list[Kind]] = defaultdict(list)
+    for kind in (*map(kind_of, errors), INTERNAL):
+        kinds[kind.status].append(kind)
+    content = {MEDIA_TYPE: {"schema": {"$ref": REF.format(model=Problem.__name__)}}}
+    return {
+        status: {
+            "description": "; ".join(f"{kind.code}: {kind.title}" for kind in group),
+            "content": content,
+        }
+        for status, group in kinds.items()
+    }
+
+
+def body(*, json: type[BaseModel], form: type[BaseModel] | None = None) -> dict[str, Any]:
+    """The `requestBody` of a route that reads these schemas by itself."""
+    schemas = {JSON: json} if form is None else {JSON: json, FORM: form}
+    content = {
+        media: {"schema": {"$ref": REF.format(model=schema.__name__)}}
+        for media, schema in schemas.items()
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """A replacement of `app.openapi` that also holds the schemas that routes read by hand."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    return openapi
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    by_hand: list[type[BaseModel]] = [TextSearch, ImageSearch, ImageUpload]
+    _, definitions = models_json_schema(
+        [*((schema, "validation") for schema in by_hand), (Problem, "serialization")],
+        ref_template=REF,
+    )
+    document["components"]["schemas"] |= definitions["$defs"]
+    return document
+
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/docs")
+async def page() -> HTMLResponse:
+    """The API's page; every link in it is relative to this server."""
+    return HTMLResponse(PAGE)
+
+
+@router.get("/docs/start.js")
+async def start() -> Response:
+    """The page's own script, apart from it so that a strict content policy can hold."""
+    return Response(START, media_type="text/javascript")
+
+
+@router.get("/docs/assets/{name}")
+async def asset(name: str) -> Response:
+    """One file of the packaged Swagger UI."""
+    if name not in ASSETS:
+        raise HTTPException(404)
+    path = Path(str(files("fastapi_offline") / "static" / name))
+    return FileResponse(path, media_type=ASSETS[name])

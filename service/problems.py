@@ -1,0 +1,110 @@
+"""RFC 9457 problem documents: one table from errors to statuses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from reprlib import Repr
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import BaseModel, Field
+
+from model.core import errors as core
+from model.core.errors import MeetError
+from service import errors
+from service.errors import Violation
+
+MEDIA_TYPE = "application/problem+json"
+
+_brief = Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = 80
+_brief.maxlist = _brief.maxdict = 4
+
+
+class Problem(BaseModel):
+    """Why a request was not answered (RFC 9457), with a `code` for machines."""
+
+    type: str = Field(examples=["urn:meet:problem:text_rejected"])
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="the path that was asked for")
+    code: str = Field(examples=["text_rejected"])
+    request_id: str
+    errors: list[Violation] | None = Field(default=None, description="each broken rule")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a sort of error is answered with."""
+
+    status: int
+    code: str
+    title: str
+
+
+INTERNAL = Kind(500, "internal", "Something went wrong on the server")
+_TABLE: Mapping[type[MeetError], tuple[int, str]] = {
+    errors.BrokenJsonError: (400, "The body is not JSON"),
+    errors.BrokenFormError: (400, "The body is not a multipart form"),
+    errors.BodyTooLargeError: (413, "The body is too large"),
+    errors.UnsupportedMediaTypeError: (415, "The content type is not read here"),
+    errors.InvalidRequestError: (422, "A field breaks a rule"),
+    errors.MissingModalityError: (409, "The gallery holds no such items"),
+    errors.NoImageError: (404, "The item has no picture"),
+    errors.NotReadyError: (503, "The service is not ready"),
+    core.UnsupportedInputError: (409, "The encoder does not take this kind of input"),
+    core.UnknownItemError: (404, "The gallery has no such item"),
+    core.ImageRejectedError: (422, "The image cannot be used"),
+    core.TextRejectedError: (422, "The text cannot be used"),
+    core.VectorRejectedError: (422, "The vector cannot be used"),
+    core.InputError: (422, "The input breaks a rule"),
+}
+
+
+def kind_of(error: type[MeetError]) -> Kind:
+    """The row of the nearest class in the error's ancestry; `internal` where there is none."""
+    row = next((_TABLE[base] for base in error.__mro__ if base in _TABLE), None)
+    code = error.__new__(error).code
+    return INTERNAL if row is None else Kind(row[0], code, row[1])
+
+
+def http_kind(status: int) -> Kind:
+    """What a bare HTTP status, such as 404 for an unknown route, is answered with."""
+    status = HTTPStatus(status)
+    return Kind(status, status.name.lower(), status.phrase)
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the middleware gave this request."""
+    return str(request.scope.get("request_id", ""))
+
+
+def problem_response(
+    request: Request,
+    kind: Kind,
+    detail: str,
+    violations: tuple[Violation, ...] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The document as a response; its code stays in the scope for the metrics."""
+    request.scope["problem_code"] = kind.code
+    problem = Problem(
+        type=f"urn:meet:problem:{kind.code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        instance=request.url.path,
+        code=kind.code,
+        request_id=request_id_of(request),
+        errors=list(violations) or None,
+    )
+    content = problem.model_dump_json(exclude_none=True)
+    return Response(content, kind.status, headers, media_type=MEDIA_TYPE)
+
+
+def violation(entry: Mapping[str, Any]) -> Violation:
+    """One entry of a pydantic error list as field, rule and (shortened) value."""
+    field = ".".join(str(part) for part in entry["loc"]) or "body"
+    rule = str(entry["msg"]).removeprefix("Value error, ")
+    return Violation(field=field, rule=rule, value=_brief.repr(entry.get("input")))

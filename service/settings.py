@@ -1,0 +1,45 @@
+"""Settings of the server: flags over environment (`MEET_`, nested by `__`) over defaults."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from model.core.types import Frozen
+
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+class Limits(Frozen):
+    """What one request may hold; published by `GET /index` and named when it is hit."""
+
+    max_body_bytes: int = Field(default=20 * 2**20, ge=1024)
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_text_chars: int = Field(default=2000, ge=1)
+    max_text_words: int = Field(default=256, ge=1)
+    max_k: int = Field(default=1000, ge=1)
+
+
+class ServiceSettings(BaseSettings):
+    """Everything that `meet-serve` can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MEET_", env_nested_delimiter="__", frozen=True, extra="ignore"
+    )
+
+    index: Path
+    device: str = "cpu"
+    redis_url: SecretStr | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    limits: Limits = Limits()
+    decode_threads: int = Field(default=2, ge=1, le=64)
+    probe_seconds: float = Field(default=5.0, gt=0)
+    shutdown_seconds: int = Field(default=10, ge=0)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _has_redis_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(REDIS_SCHEMES):
+            raise ValueError(f"needs to start with one of {', '.join(REDIS_SCHEMES)}")
+        return url

@@ -1,0 +1,152 @@
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from redis_server import RedisServer
+
+from model.artifact.items import Item
+from model.artifact.manifest import BankInfo, HeadsSource, ListsKind, Manifest
+from model.artifact.reader import Artifact, open_artifact
+from model.artifact.store import VersionStore
+from model.artifact.writer import ArtifactWriter
+from model.cascade import Cascade, SearchOptions
+from model.core.types import CandidateBudget, Direction, HalfArray, Modality
+from model.core.vectors import l2_normalised
+from model.encoders.protocols import EncoderIdentity, EncoderKind
+from model.heads.fitting import fit_heads
+from model.heads.heads import Heads, HeadsConfig
+from model.rerankers.ordering import AppliedRerank
+from model.rerankers.weights import DirectionWeights, StageTwo
+from model.reverse_lists.compute import reverse_lists
+from model.reverse_lists.layers import LayeredLists
+
+DIM, Z = 16, 8
+COUNTS = {Modality.IMAGE: 40, Modality.TEXT: 90}
+CONFIG = HeadsConfig(embedding_dim=DIM, n_bits=16, n_subspaces=4, n_centroids=8)
+STAGE_TWO = StageTwo(weights=dict.fromkeys(Direction, DirectionWeights(hubness=0.9)))
+BUDGET = CandidateBudget(at_least=30)
+OPTIONS = SearchOptions(k=5, budget=BUDGET)
+
+
+def embeddings_of(count: int) -> HalfArray:
+    rng = np.random.default_rng(count)
+    return l2_normalised(rng.standard_normal((count, DIM)).astype(np.float32)).astype(np.float16)
+
+
+def make_artifact(root: Path, lists: ListsKind) -> Artifact:
+    embeddings = {modality: embeddings_of(count) for modality, count in COUNTS.items()}
+    heads = fit_heads(CONFIG, embeddings, seed=0)
+    with ArtifactWriter(VersionStore(root), "v1", root) as writer:
+        writer.heads(heads)
+        for modality in Modality:
+            write_side(writer, modality, heads, embeddings)
+            if lists is not ListsKind.NONE:
+                writer.bank(modality, embeddings[modality])
+            if lists is ListsKind.STORED:
+                with writer.lists(modality, COUNTS[modality], Z) as stream:
+                    stream.append(
+                        reverse_lists(embeddings[modality], embeddings[modality.other], Z)
+                    )
+        if lists is not ListsKind.NONE:
+            writer.bank_partner(np.full(COUNTS[Modality.TEXT], -1, dtype=np.int64))
+        writer.report([])
+        writer.publish(manifest_of(heads, lists))
+    return open_artifact(root)
+
+
+def write_side(
+    writer: ArtifactWriter,
+    modality: Modality,
+    heads: Heads,
+    embeddings: Mapping[Modality, HalfArray],
+) -> None:
+    rows = range(COUNTS[modality])
+    with writer.items(modality) as table:
+        table.append([Item(id=f"{modality}-{row}", modality=modality, row=row) for row in rows])
+    with writer.embeddings(modality, COUNTS[modality], DIM) as stream:
+        stream.append(embeddings[modality])
+    writer.codes(modality, heads.encode(modality, embeddings[modality]))
+
+
+def manifest_of(heads: Heads, lists: ListsKind) -> Manifest:
+    encoder = EncoderIdentity(
+        name="none",
+        kind=EncoderKind.NONE,
+        embedding_dim=DIM,
+        accepts=(),
+        preprocessing_digest="0" * 64,
+        digest="0" * 64,
+    )
+    sizes = {} if lists is ListsKind.NONE else COUNTS
+    return Manifest(
+        version="v1",
+        created="2025-01-01T00:00:00Z",
+        build_key="test",
+        gallery=".",
+        layout="embeddings",
+        encoder=encoder,
+        heads=CONFIG,
+        heads_digest=heads.digest,
+        heads_source=HeadsSource.FITTED,
+        counts=COUNTS,
+        skipped=0,
+        thumbnails=False,
+        bank=BankInfo(source="gallery", sizes=sizes, seed=0, z=Z),
+        lists=lists,
+        budget=BUDGET,
+        stage_two=STAGE_TWO,
+        options={},
+        quality={},
+        seconds={},
+    )
+
+
+def answers(cascade: Cascade) -> list[tuple[list[int], list[float], AppliedRerank]]:
+    queries = embeddings_of(7).astype(np.float32)
+    return [
+        (ranking.rows.tolist(), ranking.scores.tolist(), ranking.rerank)
+        for direction in Direction
+        for ranking in cascade.search(direction, queries, OPTIONS)
+    ]
+
+
+def lookups(cascade: Cascade) -> set[str]:
+    """Layers that gave at least one list."""
+    sources = [side.lists for side in cascade.sides.values()]
+    assert all(isinstance(source, LayeredLists) for source in sources)
+    counts = [source.lookups for source in sources if isinstance(source, LayeredLists)]
+    return {name for count in counts for name, lists in count.items() if lists}
+
+
+def test_stored_and_lazy_lists_give_the_same_answers(tmp_path: Path) -> None:
+    stored = Cascade.from_artifact(make_artifact(tmp_path / "stored", ListsKind.STORED))
+    lazy = Cascade.from_artifact(make_artifact(tmp_path / "lazy", ListsKind.LAZY))
+    expected = answers(stored)
+    assert answers(lazy) == expected
+    assert answers(lazy) == expected
+    assert {applied for _, _, applied in expected} == {AppliedRerank.RELATIONSHIP}
+    assert lookups(stored) == {"stored"}
+    assert lookups(lazy) == {"memory", "computed"}
+    assert stored.stage_two == STAGE_TWO
+
+
+def test_an_index_without_a_bank_ranks_by_consistency_alone(tmp_path: Path) -> None:
+    cascade = Cascade.from_artifact(make_artifact(tmp_path, ListsKind.NONE))
+    assert {applied for _, _, applied in answers(cascade)} == {AppliedRerank.CONSISTENCY_ONLY}
+
+
+@pytest.mark.redis
+def test_a_second_process_reads_from_redis_what_the_first_computed(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    artifact = make_artifact(tmp_path, ListsKind.LAZY)
+    first, second = (
+        Cascade.from_artifact(artifact, redis_url=redis_server.url, cache_bytes=0) for _ in range(2)
+    )
+    expected = answers(first)
+    assert answers(second) == expected
+    assert lookups(second) == {"redis"}
+    redis_server.kill()
+    assert answers(second) == expected
+    assert lookups(second) == {"redis", "computed"}

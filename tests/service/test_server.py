@@ -1,0 +1,192 @@
+import shlex
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from model.core.types import Direction
+from service.engine import SearchEngine
+from tests.service.conftest import Launcher, Running, Starting
+from tests.service.test_search import direct
+from tests.service.world import World
+
+
+@pytest.fixture(scope="module")
+def both(launcher: Launcher, index_root: Path) -> tuple[Starting, Starting]:
+    """One server to ask and one to stop, loading side by side."""
+    return launcher.start(index_root), launcher.start(index_root)
+
+
+@pytest.fixture(scope="module")
+def server(both: tuple[Starting, Starting]) -> Running:
+    return both[0].ready()
+
+
+def lookups(url: str, direction: Direction) -> dict[str, float]:
+    """Reverse lists by the layer that gave them."""
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
+    return {
+        sample.labels["layer"]: sample.value
+        for family in families
+        if family.name == "meet_reverse_list_lookups"
+        for sample in family.samples
+        if sample.labels["direction"] == direction
+    }
+
+
+def test_the_greeting_names_the_address_and_two_commands_that_work(
+    server: Running,
+) -> None:
+    first, *commands = server.greeting
+    assert server.url in first
+    assert len(commands) == 2
+    for command, direction in zip(commands, Direction, strict=True):
+        words = shlex.split(command)
+        assert words[:2] == ["curl", "-s"]
+        assert words[2] == f"{server.url}/search/{direction}"
+        kind, body = words[words.index("-H") + 1], words[words.index("-d") + 1]
+        name, _, value = kind.partition(": ")
+        response = httpx.post(words[2], content=body, headers={name: value})
+        assert len(response.json()["hits"]) == 3
+
+
+def test_answers_over_http_equal_the_cascade_called_directly(
+    server: Running, engine: SearchEngine, world: World
+) -> None:
+    for caption in world.captions[::12]:
+        body = {"query": caption, "k": 5}
+        answer = httpx.post(f"{server.url}/search/text-to-image", json=body).json()
+        found = [(hit["id"], hit["score"]) for hit in answer["hits"]]
+        expected = direct(
+            engine, Direction.TEXT_TO_IMAGE, engine.encoder.encode_texts([caption]), 5
+        )
+        assert [one for one, _ in found] == [one for one, _ in expected]
+        assert [s for _, s in found] == pytest.approx([s for _, s in expected], abs=1e-6)
+
+
+def test_bad_requests_leave_the_process_answering(server: Running, world: World) -> None:
+    url = f"{server.url}/search/image-to-text"
+    good = {"image": world.image_path(3).read_bytes()}
+    expected = httpx.post(url, files=good).json()["hits"]
+    assert httpx.post(url, files={"image": b"no picture"}).status_code == 422
+    assert httpx.post(url, content=b"{", headers={"content-type": "application/json"}).is_error
+    assert httpx.get(f"{server.url}/items/nobody").status_code == 404
+    assert httpx.post(url, files=good).json()["hits"] == expected
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_above_the_limit_gets_its_answer_before_the_connection_closes(
+    server: Running, declared: bool
+) -> None:
+    size = 25 * 2**20
+    chunks = (bytes(2**20) for _ in range(size // 2**20))
+    headers = {"content-type": "application/json"}
+    if declared:
+        headers["content-length"] = str(size)
+    response = httpx.post(f"{server.url}/search/text-to-image", content=chunks, headers=headers)
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+
+
+def test_a_caller_that_hangs_up_while_sending_harms_nobody(server: Running) -> None:
+    address = httpx.URL(server.url)
+    with socket.create_connection((address.host, address.port or 80)) as caller:
+        caller.sendall(
+            b"POST /search/text-to-image HTTP/1.1\r\nhost: meet\r\n"
+            b"content-type: application/json\r\ncontent-length: 1000\r\n\r\n{"
+        )
+    assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+def test_a_stop_lets_a_running_request_end_and_leaves_with_zero(
+    both: tuple[Starting, Starting], world: World
+) -> None:
+    running = both[1].ready()
+    statuses: list[int] = []
+
+    def ask() -> None:
+        files = {"image": world.image_path(4).read_bytes()}
+        for _ in range(3):
+            try:
+                url = f"{running.url}/search/image-to-text"
+                statuses.append(httpx.post(url, files=files, data={"k": "50"}).status_code)
+            except httpx.ConnectError:
+                return  # it has stopped listening, as it should
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    time.sleep(0.02)
+    assert running.stop() == 0
+    asking.join()
+    assert set(statuses) <= {200}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two servers over one index that share a redis-server."""
+
+    redis: subprocess.Popen[bytes]
+    first: str
+    second: str
+
+
+@pytest.fixture(scope="module")
+def pair(
+    launcher: Launcher, lazy_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed")
+    directory = tmp_path_factory.mktemp("redis")
+    path = directory / "redis.sock"
+    command = [program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir"]
+    redis = subprocess.Popen([*command, str(directory)], stdout=subprocess.DEVNULL)
+    try:
+        starting = [launcher.start(lazy_root, "--redis-url", f"unix://{path}") for _ in range(2)]
+        first, second = (one.ready().url for one in starting)
+        assert path.exists()
+        yield Pair(redis, first, second)
+    finally:
+        redis.kill()
+        redis.wait()
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    ("direction", "query"),
+    [
+        (Direction.TEXT_TO_IMAGE, {"query": "a black lamp"}),
+        (Direction.IMAGE_TO_TEXT, {"id": "photo-20"}),
+    ],
+)
+def test_a_second_server_reads_what_the_first_one_computed(
+    pair: Pair, direction: Direction, query: dict[str, str]
+) -> None:
+    first, second = (
+        httpx.post(f"{url}/search/{direction}", json=query).json()["hits"]
+        for url in (pair.first, pair.second)
+    )
+    assert first == second
+    own, shared = lookups(pair.first, direction), lookups(pair.second, direction)
+    assert own["computed"] == shared["redis"] > 0
+    assert own["redis"] == shared["computed"] == 0
+    httpx.post(f"{pair.second}/search/{direction}", json=query)
+    assert lookups(pair.second, direction)["memory"] == shared["redis"]
+
+
+@pytest.mark.redis
+def test_a_killed_redis_changes_no_answer(pair: Pair, engine: SearchEngine, world: World) -> None:
+    pair.redis.kill()
+    pair.redis.wait()
+    for caption in world.captions[:20]:
+        response = httpx.post(f"{pair.first}/search/text-to-image", json={"query": caption})
+        expected = direct(engine, Direction.TEXT_TO_IMAGE, engine.encoder.encode_texts([caption]))
+        assert [hit["id"] for hit in response.json()["hits"]] == [one for one, _ in expected]
+    assert httpx.get(f"{pair.first}/readyz").status_code == 200
