@@ -62,8 +62,10 @@ class Answer:
 
     def equals(self, other: "Answer") -> bool:
         """The same ids in the same order, with scores that differ by rounding at most."""
-        close = all(abs(a - b) <= TOLERANCE for a, b in zip(self.scores, other.scores, strict=True))
-        return self.ids == other.ids and close
+        if self.ids != other.ids:
+            return False
+        pairs = zip(self.scores, other.scores, strict=True)
+        return all(abs(one - another) <= TOLERANCE for one, another in pairs)
 
 
 @dataclass(frozen=True)

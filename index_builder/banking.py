@@ -1,6 +1,7 @@
 """Stage: the bank, sampled from the gallery or from what was given, and the reverse lists."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -9,12 +10,11 @@ from index_builder.options import ListsChoice
 from index_builder.planning import Work
 from index_builder.sources import ranges
 from model.artifact.files import map_array
-from model.artifact.manifest import ListsKind
+from model.artifact.manifest import OWN_BANK, ListsKind
 from model.core.types import HalfArray, Modality
 from model.data.selection import Selection, sample_bank
 from model.reverse_lists.compute import BankScorer
 
-GALLERY = "gallery"
 LIST_ROWS = 4096
 LIST_VALUE_BYTES = 2
 
@@ -28,7 +28,7 @@ def gallery_bank(tools: Tools, placed: Placed, counts: dict[Modality, int]) -> B
     texts = ranges(placed.first_text[drawn.rows], drawn.n_captions)
     rows = {Modality.IMAGE: placed.image_row[pictured], Modality.TEXT: texts}
     embeddings = {m: open_embeddings(tools, m, count)[rows[m]] for m, count in counts.items()}
-    return Bank(GALLERY, embeddings, pictured, np.repeat(drawn.rows, drawn.n_captions))
+    return Bank(OWN_BANK, embeddings, pictured, np.repeat(drawn.rows, drawn.n_captions))
 
 
 def given_bank(tools: Tools, work: Work) -> Bank:
@@ -39,7 +39,7 @@ def given_bank(tools: Tools, work: Work) -> Bank:
         Modality.TEXT: np.concatenate([shard.texts for shard in shards]),
     }
     return Bank(
-        work.source.place,
+        str(Path(work.source.place).absolute()),
         {modality: one for modality, one in embeddings.items() if len(one)},
         np.concatenate([shard.image_rows for shard in shards]),
         np.concatenate([shard.text_rows for shard in shards]),

@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-from redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shared machine may be slow at any moment: that is no finding.
+settings.register_profile("meet", deadline=None)
+settings.load_profile("meet")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

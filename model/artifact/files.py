@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -69,7 +69,7 @@ class NpyStream:
         """Add rows."""
         self._file.write(np.ascontiguousarray(block, dtype=self._dtype).data)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "NpyStream":
         """The stream itself."""
         return self
 

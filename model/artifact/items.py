@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +79,7 @@ class ItemsWriter:
         self._writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
         self._hashes.append(id_hashes(item.id for item in items))
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ItemsWriter":
         """The writer itself."""
         return self
 

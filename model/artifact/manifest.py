@@ -31,6 +31,9 @@ class HeadsSource(StrEnum):
     FITTED = "fitted"
 
 
+OWN_BANK = "gallery"
+
+
 class BankInfo(Frozen):
     """The background that reverse ranks are measured against."""
 

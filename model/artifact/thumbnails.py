@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class ThumbnailWriter:
         self._file.write(webp)
         self._ends.append(self._ends[-1] + len(webp))
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ThumbnailWriter":
         """The writer itself."""
         return self
 

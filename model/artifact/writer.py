@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class ArtifactWriter:
         self._gallery = gallery
         self.layout = VersionLayout(store.new_directory(version))
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ArtifactWriter":
         """The writer itself."""
         return self
 

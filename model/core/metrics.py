@@ -40,7 +40,7 @@ def recall_at(ranks: RankArray) -> tuple[float, float, float]:
 def first_true(is_true: NDArray[np.bool_]) -> RankArray:
     """Rank (Q,) of the first true candidate of lists (Q, C); C where none is listed."""
     found = is_true.any(axis=1)
-    return np.where(found, is_true.argmax(axis=1), is_true.shape[1]).astype(np.int32)
+    return np.asarray(np.where(found, is_true.argmax(axis=1), is_true.shape[1]), np.int32)
 
 
 def ranks_of_pairs(

@@ -54,9 +54,7 @@ class GridBackbone(nn.Module):
         grid = hidden if hidden.ndim == 4 else _square(hidden)
         return functional.adaptive_avg_pool2d(grid, self.grid).flatten(2).transpose(1, 2)
 
-    def regions(
-        self, images: Sequence[Image.Image], device: torch.device
-    ) -> NDArray[np.float16]:
+    def regions(self, images: Sequence[Image.Image], device: torch.device) -> NDArray[np.float16]:
         """Region features (B, R, F) as they are stored: fp16."""
         with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
             regions = self(self.pixels(images).to(device))
@@ -88,4 +86,4 @@ def _square(hidden: Float[Tensor, "b p f"]) -> Float[Tensor, "b f s s"]:
     """The patch grid of a vision transformer; tokens before the patches are left out."""
     side = int(hidden.shape[1] ** 0.5)
     patches = hidden[:, -side * side :]
-    return patches.transpose(1, 2).unflatten(2, (side, side))
+    return patches.transpose(1, 2).reshape(len(hidden), -1, side, side)

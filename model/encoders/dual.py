@@ -1,8 +1,8 @@
 """CLIP, SigLIP and kin through transformers' own text and image feature methods."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from model.core.vectors import l2_normalised
 from model.encoders.transformer_files import load_local
 
 _BLOCK = 32
+Item = TypeVar("Item", str, Image.Image)
 
 
 class DualEncoder:
@@ -62,7 +63,9 @@ class DualEncoder:
         """Unit embeddings (B, D) of texts, cut at the model's own length."""
         return self._blocks(texts, self._text_features)
 
-    def _blocks(self, items: Sequence[Any], features: Any) -> FloatArray:
+    def _blocks(
+        self, items: Sequence[Item], features: Callable[[Sequence[Item]], Tensor]
+    ) -> FloatArray:
         with torch.inference_mode():
             blocks = [features(items[i : i + _BLOCK]) for i in range(0, len(items), _BLOCK)]
         return l2_normalised(torch.cat(blocks).float().cpu().numpy())
@@ -84,9 +87,11 @@ class DualEncoder:
         return _tensor(self.model.get_text_features(**inputs))
 
 
-def _tensor(features: Any) -> Tensor:
+def _tensor(features: object) -> Tensor:
     """Features as a tensor, which some versions wrap in an output object."""
-    pooled: Tensor = features if isinstance(features, Tensor) else features.pooler_output
+    pooled = features if isinstance(features, Tensor) else getattr(features, "pooler_output", 0)
+    if not isinstance(pooled, Tensor):
+        raise CheckpointError(f"dual features are tensors, got {type(features).__name__}")
     return pooled
 
 

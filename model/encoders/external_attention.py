@@ -4,7 +4,6 @@ Source: MEET (TCSVT 2025), base encoder; parity with the released code in
 `tests/model/encoders/test_external_attention.py`.
 """
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -24,7 +23,8 @@ class ResidualProjection(nn.Module):
     def forward(self, features: Float[Tensor, "n f"]) -> Float[Tensor, "n d"]:
         """Projected rows; in training the norm runs over all of them."""
         hidden = functional.relu(self.norm(self.hidden(features)))
-        return self.linear(features) + self.out(self.dropout(hidden))
+        projected: Tensor = self.linear(features) + self.out(self.dropout(hidden))
+        return projected
 
 
 class ExternalAttention(nn.Module):

@@ -69,9 +69,7 @@ def open_encoder(source: str | Path, device: str = "cpu") -> Encoder:
     if description is None or description.vse is None:
         return _open_dual(directory, description, str(source), place)
     parts = open_vse(directory, description.vse, place)
-    identity = _identity(
-        directory, description, description.vse.embedding_dim, parts.accepts
-    )
+    identity = _identity(directory, description, description.vse.embedding_dim, parts.accepts)
     return Encoder(identity, VSEImageEncoder(parts, place), VSETextEncoder(parts, place))
 
 

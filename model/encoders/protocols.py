@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,6 @@ from PIL import Image
 
 from model.core.errors import UnsupportedInputError
 from model.core.types import FloatArray, Frozen, InputKind
-
 
 Tower = TypeVar("Tower")
 
@@ -39,6 +38,8 @@ class EncoderIdentity(Frozen):
     digest: str
 
 
+@runtime_checkable
+@runtime_checkable
 class ImageEncoder(Protocol):
     """Images, or their regions, to unit embeddings."""
 
@@ -53,6 +54,8 @@ class ImageEncoder(Protocol):
         """Unit embeddings (B, D) of region features (B, R, F)."""
 
 
+@runtime_checkable
+@runtime_checkable
 class TextEncoder(Protocol):
     """Texts to unit embeddings."""
 

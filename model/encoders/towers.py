@@ -42,6 +42,9 @@ class VSEConfig(Frozen):
 class AttentiveTower(nn.Module):
     """Standardised rows (B, R, F) to unit embeddings (B, D) by external attention."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, in_dim: int, config: VSEConfig) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(in_dim))

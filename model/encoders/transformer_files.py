@@ -65,7 +65,7 @@ def digest_files(directory: Path, paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-def load_local(loader: Any, directory: Path, **options: Any) -> Any:
+def load_local(loader: Any, directory: Path, **options: object) -> Any:  # noqa: ANN401
     """What a transformers `Auto…` class reads from a directory, without remote code.
 
     Raises:

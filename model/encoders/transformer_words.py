@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
@@ -21,11 +20,9 @@ class TransformerWords(nn.Module):
         self.tokenizer: Any = load_local(AutoTokenizer, directory)
         model = load_local(AutoModel, directory, use_safetensors=True)
         self.model: nn.Module = getattr(model, "text_model", model).eval()
-        self.word_dim: int = self.model.config.hidden_size  # type: ignore[union-attr,assignment]
+        self.word_dim: int = self.model.config.hidden_size
 
-    def forward(
-        self, texts: Sequence[str]
-    ) -> tuple[Float[Tensor, "b r w"], Bool[Tensor, "b r"]]:
+    def forward(self, texts: Sequence[str]) -> tuple[Float[Tensor, "b r w"], Bool[Tensor, "b r"]]:
         """Word features, zero where the mask says padding."""
         tokens = self.tokenizer(
             list(texts),

@@ -31,9 +31,7 @@ class WordTable(nn.Module):
         super().__init__()
         self.words, self.vocabulary, self.max_words = words, vocabulary, max_words
 
-    def forward(
-        self, texts: Sequence[str]
-    ) -> tuple[Float[Tensor, "b r w"], Bool[Tensor, "b r"]]:
+    def forward(self, texts: Sequence[str]) -> tuple[Float[Tensor, "b r w"], Bool[Tensor, "b r"]]:
         """Word features, zero where the mask says padding."""
         ids, valid = pad_ids([self.vocabulary.ids(text, self.max_words) for text in texts])
         device = next(self.words.parameters()).device
@@ -89,7 +87,9 @@ class VSEImageEncoder:
         """
         width = self.parts.config.region_dim
         if regions.ndim != 3 or regions.shape[2] != width:
-            raise VectorRejectedError(f"regions need the shape (B, R, {width}), got {regions.shape}")
+            raise VectorRejectedError(
+                f"regions need the shape (B, R, {width}), got {regions.shape}"
+            )
         blocks = [self._block(regions[i : i + _BLOCK]) for i in range(0, len(regions), _BLOCK)]
         return np.concatenate(blocks) if blocks else np.empty((0, self._dim), np.float32)
 

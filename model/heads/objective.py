@@ -22,7 +22,7 @@ class HashLayer(nn.Module):
         self.linear.bias.data.copy_(torch.from_numpy(head.bias))
 
     def forward(self, embeddings: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
-        """Hash-space vectors in (−1, 1)."""
+        """Hash-space vectors in (-1, 1)."""
         return torch.tanh(self.linear(embeddings))
 
 
@@ -42,7 +42,7 @@ def discrepancy_loss(
 def encoding_loss(
     hash_space: Float[Tensor, "b k"], decoded: Float[Tensor, "b k"]
 ) -> Float[Tensor, ""]:
-    """L_q: mean ‖h − sign(h)‖²/K + mean ‖h − decode(PQ(h))‖²/K."""
+    """L_q: mean ‖h - sign(h)‖²/K + mean ‖h - decode(PQ(h))‖²/K."""
     signs = torch.where(hash_space > 0, 1.0, -1.0)
     return functional.mse_loss(hash_space, signs) + functional.mse_loss(hash_space, decoded)
 
@@ -51,7 +51,7 @@ def nearest_centroids(
     codebooks: Float[Tensor, "m l s"], hash_space: Float[Tensor, "b k"]
 ) -> Float[Tensor, "b k"]:
     """decode(PQ(h)): every sub-vector replaced by its nearest centroid."""
-    parts = hash_space.unflatten(1, (codebooks.shape[0], -1)).transpose(0, 1)  # (M, B, S)
+    parts = hash_space.reshape(len(hash_space), len(codebooks), -1).transpose(0, 1)  # (M, B, S)
     nearest = torch.cdist(parts, codebooks).argmin(dim=2)  # (M, B)
     decoded = codebooks.gather(1, nearest.unsqueeze(-1).expand_as(parts))
     return decoded.transpose(0, 1).flatten(1)

@@ -80,9 +80,9 @@ class MemoryLayer:
         """Keep the lists in place of those used longest ago."""
         with self._lock:
             rows, lists = rows[: len(self._used)], lists[: len(self._used)]
-            slots = self._slot_of_row[rows]
-            new = slots == EMPTY
-            self._touch(slots[~new])  # another thread may have been first
+            held = self._slot_of_row[rows]
+            new = held == EMPTY
+            self._touch(held[~new])  # another thread may have been first
             rows, lists = rows[new], lists[new]
             slots = self._slots_for(len(rows))
             old = self._row_of_slot[slots]

@@ -46,4 +46,5 @@ def cached(
         del out
         partial.rename(path)
         done.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    stored: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return stored

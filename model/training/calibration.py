@@ -92,4 +92,4 @@ def _rank_terms(cosines: FloatArray, lists: HalfArray) -> FloatArray:
 def _true_ranks(scores: FloatArray, true: list[RowArray]) -> RankArray:
     """Rank (Q,) of each query's best true candidate."""
     best = np.array([scores[q, rows].max() for q, rows in enumerate(true)])
-    return np.count_nonzero(scores > best[:, None], axis=1).astype(np.int32)
+    return np.asarray(np.count_nonzero(scores > best[:, None], axis=1), np.int32)

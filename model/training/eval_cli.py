@@ -68,7 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def table(result: Evaluation) -> str:
     """The evaluation as text, a line per ranking."""
     named = {"base": result.base, "reference": result.reference, **result.protocols}
-    lines = [f"{'':14}{'i2t R@1':>9}{'R@5':>7}{'R@10':>7}{'t2i R@1':>9}{'R@5':>7}{'R@10':>7}{'rSum':>8}"]
+    lines = [
+        f"{'':14}{'i2t R@1':>9}{'R@5':>7}{'R@10':>7}{'t2i R@1':>9}{'R@5':>7}{'R@10':>7}{'rSum':>8}"
+    ]
     lines += [_line(name, value) for name, value in named.items() if value is not None]
     for stage, kept in result.kept.items():
         lines.append(f"kept by {stage:6}{kept.i2t:9.1f}{'':14}{kept.t2i:9.1f}")
@@ -95,7 +97,9 @@ def _evaluate_checkpoint(told: argparse.Namespace) -> Evaluation:
     config = HeadsConfig(embedding_dim=opened.encoder.identity.embedding_dim)
     heads = opened.heads or fit_heads(config, bank or split.embeddings, told.seed)
     parts = [
-        evaluate_split(split.fold(i, told.folds), heads, opened.stage_two or StageTwo(), budget, bank)
+        evaluate_split(
+            split.fold(i, told.folds), heads, opened.stage_two or StageTwo(), budget, bank
+        )
         for i in tqdm(range(told.folds), desc="folds", disable=told.folds == 1)
     ]
     result = mean_evaluation(parts) if told.folds > 1 else parts[0]
@@ -111,7 +115,9 @@ def _evaluate_index(told: argparse.Namespace) -> Evaluation:
     if told.folds != 1:
         raise InputError(f"an index is evaluated whole: --folds must be 1, got {told.folds}")
     if told.bank is not None:
-        raise InputError(f"an index has its bank built in: --bank needs --checkpoint, got {told.bank}")
+        raise InputError(
+            f"an index has its bank built in: --bank needs --checkpoint, got {told.bank}"
+        )
     return evaluate_index(
         told.index,
         Pairs.of(open_collection(told.data, told.split)),

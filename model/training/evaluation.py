@@ -111,12 +111,7 @@ def evaluate_split(
 
 def mean_evaluation(parts: Sequence[Evaluation]) -> Evaluation:
     """The mean over folds, measure by measure."""
-    protocols = {
-        name: Recalls.mean([part.protocols[name] for part in parts if part.protocols[name]])
-        if first is not None
-        else None
-        for name, first in parts[0].protocols.items()
-    }
+    protocols = {name: _mean([p.protocols[name] for p in parts]) for name in parts[0].protocols}
     return Evaluation(
         base=Recalls.mean([part.base for part in parts]),
         reference=Recalls.mean([part.reference for part in parts]),
@@ -131,6 +126,11 @@ def mean_evaluation(parts: Sequence[Evaluation]) -> Evaluation:
         },
         seconds={},
     )
+
+
+def _mean(parts: Sequence[Recalls | None]) -> Recalls | None:
+    run = [part for part in parts if part is not None]
+    return Recalls.mean(run) if run else None
 
 
 def cascade_over(split: Embedded, heads: Heads, stage_two: StageTwo, bank: Bank) -> Cascade:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ _IMAGES = 64
 _TEXTS = 256
 
 
+@runtime_checkable
 class WordSource(Protocol):
     """Word features, or the ids they are made from, of captions by position."""
 
@@ -135,10 +137,7 @@ def word_states(
     lengths = words.lengths(captions)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     starts = [*range(0, len(captions), _TEXTS), len(captions)]
-    blocks = [
-        slice(int(offsets[a]), int(offsets[b]))
-        for a, b in zip(starts, starts[1:], strict=False)
-    ]
+    blocks = [slice(int(offsets[a]), int(offsets[b])) for a, b in pairwise(starts)]
 
     def block(index: int) -> NDArray[np.float16]:
         return _states(captions[starts[index] : starts[index + 1]], words)

@@ -50,7 +50,9 @@ def train_heads(
         rng = np.random.default_rng((options.seed, epoch))
         order = rng.permutation(len(image_of_text))
         for i in range(0, len(order), options.batch_size):
-            loss = _loss(layers, books, data, image_of_text, order[i : i + options.batch_size], options)
+            loss = _loss(
+                layers, books, data, image_of_text, order[i : i + options.batch_size], options
+            )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -7,6 +7,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from model.artifact.manifest import OWN_BANK
 from model.artifact.reader import Artifact, open_artifact
 from model.cascade import Cascade
 from model.core.errors import InputError
@@ -23,6 +24,7 @@ from model.training.evaluation import (
     reference_recalls,
 )
 from model.training.pairs import Pairs
+
 
 
 def evaluate_index(
@@ -62,9 +64,6 @@ def evaluate_index(
         kept=kept_shares(served, split, budget),
         seconds={"encode": encoded - began, "evaluate": perf_counter() - encoded},
     )
-
-
-OWN_BANK = "gallery"
 
 
 def _in_gallery_order(

@@ -54,7 +54,9 @@ class Pairs:
             [np.arange(a, a + n) for a, n in zip(firsts, bank.n_captions, strict=True)]
         ).astype(np.int64)
         captions = tuple(collection.captions[row] for row in text_rows)
-        return cls(collection, images, captions, np.searchsorted(images, owners[text_rows]), text_rows)
+        return cls(
+            collection, images, captions, np.searchsorted(images, owners[text_rows]), text_rows
+        )
 
     def hold_out(self, share: float, seed: int) -> "tuple[Pairs, Pairs]":
         """The pairs without a seeded share of their images, and that share (at least one)."""

@@ -111,7 +111,9 @@ def run_heads(
     save_snapshot(encoder, target)
     if opened.identity.kind is EncoderKind.DUAL:
         write_encoder_file(out, EncoderFile(kind=EncoderKind.DUAL, name=opened.identity.name))
-    train, held = (embed_pairs(opened, pairs, cache_of(out)) for pairs in (splits.train, splits.held_out))
+    train, held = (
+        embed_pairs(opened, pairs, cache_of(out)) for pairs in (splits.train, splits.held_out)
+    )
     _finish(splits, train, held, out, options, {"encoder": opened.identity.name}, data)
 
 
@@ -149,9 +151,7 @@ class _TextSide:
     max_words: int
 
     @classmethod
-    def of(
-        cls, text: str, train: Pairs, options: VSEOptions, device: torch.device
-    ) -> "_TextSide":
+    def of(cls, text: str, train: Pairs, options: VSEOptions, device: torch.device) -> "_TextSide":
         if text == BIGRU:
             vocabulary = Vocabulary.of(train.captions, options.min_word_count)
             return cls(vocabulary, None, "", options.max_words)

@@ -71,7 +71,8 @@ def _options(
         if name not in skip:
             flag = "--" + prefix + name.replace("_", "-")
             default = defaults.get(name, field.default)
-            group.add_argument(flag, type=field.annotation, default=default)
+            kind = int if field.annotation is int else float
+            group.add_argument(flag, type=kind, default=default)
 
 
 def _told(

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from model.ann import oracle
 from model.ann.faiss_door import HammingIndex
@@ -243,7 +244,7 @@ def test_lists_from_every_layer_give_the_same_answer(world: World) -> None:
 
 def test_mapped_arrays_give_what_arrays_in_memory_give(world: World, tmp_path: Path) -> None:
     codes = world.heads.encode(Modality.IMAGE, world.embeddings[Modality.IMAGE])
-    arrays = {
+    arrays: dict[str, NDArray[np.generic]] = {
         "pq": codes.pq_codes,
         "embeddings": world.embeddings[Modality.IMAGE],
         "lists": world.lists[Modality.IMAGE],

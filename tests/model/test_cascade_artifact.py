@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from redis_server import RedisServer
 
 from model.artifact.items import Item
 from model.artifact.manifest import BankInfo, HeadsSource, ListsKind, Manifest
@@ -20,6 +19,7 @@ from model.rerankers.ordering import AppliedRerank
 from model.rerankers.weights import DirectionWeights, StageTwo
 from model.reverse_lists.compute import reverse_lists
 from model.reverse_lists.layers import LayeredLists
+from tests.support.redis_server import RedisServer
 
 DIM, Z = 16, 8
 COUNTS = {Modality.IMAGE: 40, Modality.TEXT: 90}

@@ -18,7 +18,9 @@ from model.core.errors import ArtifactError
     cut=st.integers(0, 10),
 )
 def test_a_stream_of_blocks_is_the_file_numpy_writes(
-    tmp_path_factory: pytest.TempPathFactory, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], cut: int
+    tmp_path_factory: pytest.TempPathFactory,
+    array: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
+    cut: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("npy")
     with NpyStream(folder / "streamed.npy", array.shape, array.dtype) as stream:

@@ -1,3 +1,4 @@
+import hashlib
 import string
 from pathlib import Path
 
@@ -71,8 +72,6 @@ def test_ids_whose_hashes_collide_are_told_apart(
 
 def test_the_hash_of_an_id_never_changes() -> None:
     # The first eight bytes of BLAKE2b-64 of "photo-1", low byte first, as `b2sum -l 64` says it.
-    import hashlib
-
     digest = hashlib.blake2b(b"photo-1", digest_size=8).digest()
     assert id_hashes(["photo-1"]).tolist() == [int.from_bytes(digest, "little")]
 
@@ -90,12 +89,15 @@ def test_sources_below_the_gallery_move_with_it(tmp_path: Path) -> None:
 def test_rows_outside_are_refused(tmp_path: Path) -> None:
     table = written(tmp_path, [Item("a", Modality.TEXT, 0)], Modality.TEXT)
     for row in (-1, 1):
-        with pytest.raises(IndexError, match="outside 0..0"):
+        with pytest.raises(IndexError, match=r"outside 0\.\.0"):
             table[row]
 
 
 def test_partners_of_both_sides(tmp_path: Path) -> None:
-    texts = [Item(c, Modality.TEXT, i, partner=p) for i, (c, p) in enumerate(zip("abc", [0, 0, -1]))]
+    texts = [
+        Item(c, Modality.TEXT, i, partner=p)
+        for i, (c, p) in enumerate(zip("abc", [0, 0, -1], strict=True))
+    ]
     first, count = written(tmp_path, texts, Modality.TEXT).partners()
     assert (first.tolist(), count.tolist()) == ([0, 0, -1], [1, 1, 0])
     image = Item("i", Modality.IMAGE, 0, first_caption=0, n_captions=2)

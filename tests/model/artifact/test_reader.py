@@ -1,11 +1,11 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.artifact.items import Item
 from model.artifact.manifest import Manifest
 from model.artifact.reader import Artifact, open_artifact
 from model.artifact.store import VersionStore
@@ -77,7 +77,7 @@ def test_items_and_ids_come_back(artifact: Artifact, tmp_path: Path) -> None:
 
 
 def test_a_caption_carries_its_images_metadata(artifact: Artifact) -> None:
-    caption: Item = artifact.item(Modality.TEXT, 3)
+    caption = artifact.item(Modality.TEXT, 3)
     assert (caption.caption, caption.partner) == ("caption 3", 1)
     assert caption.metadata == {"place": "süd", "n": 1}
 
@@ -172,8 +172,6 @@ def test_large_files_are_read_once_then_remembered(root: Path) -> None:
     state = weights.stat()
     open_artifact(root)
     flip(weights)
-    import os
-
     os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))  # nobody can see this one
     open_artifact(root)
     shutil.rmtree(root / "verified")

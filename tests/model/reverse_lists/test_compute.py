@@ -52,7 +52,7 @@ def test_lists_are_the_sorted_products_cut_and_padded(
     np.testing.assert_array_equal(lists, expected)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 300))
 def test_some_rows_alone_give_the_bits_they_have_in_the_whole_table(seed: int, count: int) -> None:
     candidates, bank = unit_vectors(0, 700), unit_vectors(1, 1500)

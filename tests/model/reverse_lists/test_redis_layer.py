@@ -9,7 +9,7 @@ from model.core.errors import InputError
 from model.core.types import Direction, HalfArray, RowArray
 from model.reverse_lists.layers import ComputedLists, LayeredLists
 from model.reverse_lists.redis_layer import CircuitBreaker, RedisLayer
-from redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 Z = 4
 T2I = Direction.TEXT_TO_IMAGE

@@ -1,0 +1,109 @@
+"""Small galleries on disk, a tiny CLIP with random weights, and builds of them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+)
+
+from index_builder.options import BuildOptions
+from index_builder.pipeline import build_version
+from index_builder.planning import make_plan
+from model.artifact.reader import Artifact, open_artifact
+from model.artifact.store import VersionStore
+
+SIDE = 16
+N_PHOTOS = 12
+CAPTIONS_EACH = 2
+DIM = 24
+
+Built = Callable[..., Artifact]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Built:
+    """Builds a gallery into `tmp_path/root` and opens what was published."""
+
+    def run(gallery: Path | str, encoder: Path | str = "none", **options: object) -> Artifact:
+        out = tmp_path / "root"
+        wanted = BuildOptions.model_validate(
+            {"gallery": str(gallery), "encoder": str(encoder), "out": out, **options}
+        )
+        store = VersionStore(out)
+        with store.lock():
+            build_version(make_plan(wanted), store, show_progress=False)
+        return open_artifact(out)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP of one layer that reads letters."""
+    folder = tmp_path_factory.mktemp("clip") / "tiny-clip"
+    torch.manual_seed(0)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    words = [*letters, *(f"{one}</w>" for one in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: row for row, word in enumerate(words)}
+    CLIPTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
+    layers = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    end = vocabulary["<|endoftext|>"]
+    text = CLIPTextConfig(
+        **layers,
+        num_attention_heads=2,
+        vocab_size=len(words),
+        max_position_embeddings=16,
+        bos_token_id=vocabulary["<|startoftext|>"],
+        eos_token_id=end,
+        pad_token_id=end,
+    )
+    vision = CLIPVisionConfig(**layers, num_attention_heads=2, image_size=SIDE, patch_size=8)
+    config = CLIPConfig(
+        text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=DIM
+    )
+    CLIPModel(config).save_pretrained(folder)
+    crop = {"height": SIDE, "width": SIDE}
+    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=crop).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    """60 images and two texts near each of them, as npy files with captions."""
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((60, DIM)).astype(np.float32)
+    noise = rng.standard_normal((60 * CAPTIONS_EACH, DIM)).astype(np.float32)
+    np.save(folder / "image.npy", images)
+    np.save(folder / "text.npy", np.repeat(images, CAPTIONS_EACH, axis=0) + 0.6 * noise)
+    lines = [f"caption {row}" for row in range(60 * CAPTIONS_EACH)]
+    (folder / "captions.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """An image folder with a manifest: twelve pictures, two captions each."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    lines = []
+    for row in range(N_PHOTOS):
+        pixels = rng.integers(0, 256, size=(40, 30 + row, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{row}.png")
+        captions = [f"picture {row}", f"the {row}th one"]
+        lines.append(json.dumps({"path": f"{row}.png", "captions": captions, "number": row}))
+    (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
