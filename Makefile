@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 # 1: ask the demo true pairs and stop, instead of serving it.
 SMOKE ?=
-# Where to take torch from, such as https://download.pytorch.org/whl/cpu; empty: the usual index.
+# The URL of another index to take torch from, such as the one of its CPU builds; empty: the usual one.
 TORCH_INDEX_URL ?=
 PYTEST_ARGS ?=
 # The real data sets of the tests marked data, if they are there.
@@ -55,17 +55,17 @@ help:
 
 venv: .venv/.dev
 
-# The demo: scenes that the bundled model was not trained on.
+# The demo: scenes that the bundled model was not trained on. Both files are written last, when
+# all that they stand for is there.
 
-demo/.gallery: | .venv/.installed
+demo/gallery/demo.jsonl: | .venv/.installed
 	$(BIN)/python -m index_builder.scenes --out demo/gallery --split demo=2000
-	@touch $@
 
-demo/.index: demo/.gallery $(wildcard $(BUNDLED)/*)
+demo/index/CURRENT: demo/gallery/demo.jsonl $(wildcard $(BUNDLED)/*)
 	$(BIN)/meet-build --gallery demo/gallery --encoder $(BUNDLED) --out demo/index
 	@touch $@
 
-demo: .venv/.installed demo/.index
+demo: .venv/.installed demo/index/CURRENT
 ifeq ($(SMOKE),1)
 	$(BIN)/python -m benchmarks.smoke --index demo/index
 else

@@ -76,7 +76,8 @@ class Progress:
 
     def skip(self, count: int) -> None:
         """So many need not be done: they do not count into the rate."""
-        self._bar.initial += count
+        if not self._bar.disable:
+            self._bar.initial += count
         self._bar.update(count)
 
     def __enter__(self) -> Self:

@@ -185,14 +185,15 @@ def _check_widths(source: Source, encoder: Encoder) -> None:
 
 
 def _image_route(source: Source, encoder: Encoder) -> Route:
+    """What is given goes before regions, and these before images, as far as the encoder goes."""
     collection, accepts = source.collection, encoder.identity.accepts
     if Modality.IMAGE in collection.embeddings:
         return Route.GIVEN
     if not len(collection.image_rows):
         return Route.ABSENT
-    if collection.regions is not None and InputKind.IMAGE not in accepts:
+    pictured = collection.regions is None or any(one.image for one in collection.records)
+    if collection.regions is not None and (InputKind.REGIONS in accepts or not pictured):
         encoder.require(InputKind.REGIONS)
-    if collection.regions is not None and InputKind.REGIONS in accepts:
         return Route.REGIONS
     encoder.require(InputKind.IMAGE)
     return Route.ENCODED

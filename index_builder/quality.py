@@ -5,10 +5,11 @@ share of queries whose true match each stage keeps. Always: the share of the exa
 top ten that each stage keeps.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from model.artifact.manifest import ListsKind
@@ -106,7 +107,7 @@ def _recalls(ranks: dict[str, RankArray]) -> dict[str, JsonValue]:
     return result
 
 
-def _percent(shares: ArrayLike) -> float:
+def _percent(shares: Sequence[float] | NDArray[np.bool_]) -> float:
     return 100.0 * float(np.mean(shares))
 
 
@@ -166,7 +167,7 @@ def _first(flags: NDArray[np.bool_]) -> int:
 def _overlap(tops: RowArray, kept: list[RowArray]) -> float:
     """Percent of the exact top rows (Q, 10) found among those kept."""
     pairs = zip(tops, kept, strict=True)
-    return _percent([(top[:, None] == rows).any(axis=1).mean() for top, rows in pairs])
+    return _percent([float((top[:, None] == rows).any(axis=1).mean()) for top, rows in pairs])
 
 
 def _hash_rows(

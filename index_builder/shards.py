@@ -80,7 +80,7 @@ class EncodedShard:
     @classmethod
     def load(cls, path: Path) -> "EncodedShard":
         """A shard from its file."""
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             parts = {name: file[name] for name in file.files}
         return cls(
             image_rows=parts["image_rows"],
@@ -107,7 +107,7 @@ class ShardStore:
         """What a finished shard holds; None where the shard is still to do."""
         try:
             shard = self.load(plan)  # reads all of it, against the file's own checksums
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             return None
         return shard.summary
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from tiny_models import save_tiny_clip
 
 from index_builder.scenes.generate import generate_gallery
 from index_builder.scenes.split import SceneSplit
+from tests.support.tiny_models import save_tiny_clip
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -27,9 +27,12 @@ class ConcatenatedRows:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | RowArray) -> NDArray[np.floating]:
-        """A copy of the rows asked for, in the order asked for."""
+        """The rows in the order asked for: a view if they are a span of one part, else a copy."""
         if isinstance(rows, slice):
-            rows = np.arange(*rows.indices(len(self)), dtype=np.int64)
+            start, stop, step = rows.indices(len(self))
+            if step == 1:
+                return self._span(start, stop)
+            rows = np.arange(start, stop, step, dtype=np.int64)
         wanted = np.where(rows < 0, rows + len(self), rows)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
             raise IndexError(f"rows lie in 0 to {len(self) - 1}")
@@ -39,6 +42,15 @@ class ConcatenatedRows:
             here = part_of == part
             out[here] = self._parts[part][wanted[here] - self._starts[part]]
         return out
+
+    def _span(self, start: int, stop: int) -> NDArray[np.floating]:
+        spans = [
+            part[max(0, start - first) : max(0, stop - first)]
+            for part, first in zip(self._parts, self._starts[:-1], strict=True)
+        ]
+        filled = [span for span in spans if len(span)] or spans[:1]
+        rows = filled[0] if len(filled) == 1 else np.concatenate(filled)
+        return rows.astype(self.dtype, copy=False)
 
     def __array__(
         self, dtype: DTypeLike | None = None, copy: bool | None = None

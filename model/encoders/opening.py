@@ -62,9 +62,10 @@ def open_encoder(source: str | Path, device: str = "cpu") -> Encoder:
     Raises:
         CheckpointError: nothing there that can be opened, or a device that is not there.
     """
+    place = _device(device)
     if str(source) == NO_ENCODER:
         return vectors_only(0)
-    directory, place = resolve(source), _device(device)
+    directory = resolve(source)
     description = read_encoder_file(directory)
     if description is None or description.vse is None:
         return _open_dual(directory, description, str(source), place)

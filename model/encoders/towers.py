@@ -23,8 +23,8 @@ class VSEConfig(Frozen):
     """Shapes and regularisation of a VSE.
 
     `word_dim` is the width of the word features that the text tower attends over: a
-    transformer's hidden width, or a BiGRU's. `input_dropout` acts on
-    features, `drop_rows` on whole regions and words (a fifth in the paper).
+    transformer's hidden width, or a BiGRU's and its word embeddings' together. `input_dropout`
+    acts on features, `drop_rows` on whole regions and words (a fifth in the paper).
     """
 
     region_dim: int
@@ -75,23 +75,28 @@ class AttentiveTower(nn.Module):
 
 
 class WordGRU(nn.Module):
-    """Word ids (B, R) to word features (B, R, W): a BiGRU, both directions averaged."""
+    """Word ids (B, R) to word features (B, R, W): a BiGRU beside the word embeddings.
+
+    Both directions are averaged. The embeddings of the words themselves stand next to them: on
+    small data sets a bag of words is hard to beat, so the tower sees one too.
+    """
 
     def __init__(self, config: VSEConfig) -> None:
         super().__init__()
         self.embed = nn.Embedding(config.vocabulary_size, config.word_embedding_dim, PAD)
         self.dropout = nn.Dropout(config.input_dropout)
+        self.gru_dim = config.word_dim - config.word_embedding_dim
         self.gru = nn.GRU(
-            config.word_embedding_dim, config.word_dim, batch_first=True, bidirectional=True
+            config.word_embedding_dim, self.gru_dim, batch_first=True, bidirectional=True
         )
-        self.word_dim = config.word_dim
 
     def forward(
         self, ids: Int[Tensor, "b r"], valid: Bool[Tensor, "b r"]
     ) -> Float[Tensor, "b r w"]:
         """Features of every valid word; the others are zero."""
+        words = self.dropout(self.embed(ids))
         packed = pack_padded_sequence(
-            self.dropout(self.embed(ids)),
+            words,
             valid.sum(dim=1).cpu(),
             batch_first=True,
             enforce_sorted=False,
@@ -99,7 +104,8 @@ class WordGRU(nn.Module):
         hidden, _ = pad_packed_sequence(
             self.gru(packed)[0], batch_first=True, total_length=ids.shape[1]
         )
-        return (hidden[..., : self.word_dim] + hidden[..., self.word_dim :]) / 2
+        states = (hidden[..., : self.gru_dim] + hidden[..., self.gru_dim :]) / 2
+        return torch.cat([states, words * valid.unsqueeze(-1)], dim=-1)
 
 
 class VSE(nn.Module):

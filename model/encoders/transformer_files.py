@@ -11,6 +11,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from transformers.utils import logging
 
 from model.core.errors import CheckpointError
 
@@ -71,6 +72,7 @@ def load_local(loader: Any, directory: Path, **options: object) -> Any:  # noqa:
     Raises:
         CheckpointError: the directory is no such model.
     """
+    logging.disable_progress_bar()  # a server's stderr is its log
     try:
         return loader.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False, **options

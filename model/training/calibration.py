@@ -85,7 +85,7 @@ def _rank_terms(cosines: FloatArray, lists: HalfArray) -> FloatArray:
     terms = np.empty(cosines.shape, np.float32)
     for n, (values, entries) in enumerate(zip(ascending, valid_counts(lists), strict=True)):
         ranks = len(values) - np.searchsorted(values, own[:, n], side="right")
-        terms[:, n] = rank_term(ranks.astype(np.int32), entries)
+        terms[:, n] = rank_term(ranks.astype(np.int32), int(entries))
     return terms
 
 

@@ -26,7 +26,6 @@ from model.training.evaluation import (
 from model.training.pairs import Pairs
 
 
-
 def evaluate_index(
     root: Path,
     pairs: Pairs,

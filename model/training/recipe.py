@@ -179,7 +179,7 @@ def _config(
     region_dim = train.images.shape[2] if frozen or backbone is None else backbone.width
     return VSEConfig(
         region_dim=region_dim,
-        word_dim=words.word_dim if words else options.gru_dim,
+        word_dim=words.word_dim if words else options.gru_dim + options.word_embedding_dim,
         text=TextTowerKind.TRANSFORMER if words else TextTowerKind.BIGRU,
         embedding_dim=options.embedding_dim,
         vocabulary_size=len(vocabulary) if vocabulary else 0,

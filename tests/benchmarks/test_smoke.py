@@ -1,12 +1,12 @@
 from pathlib import Path
 
 import pytest
-from tiny_models import save_tiny_clip
 
 from benchmarks.smoke import Answer, main
 from index_builder.cli import main as build
 from index_builder.scenes.generate import generate_gallery
 from index_builder.scenes.split import SceneSplit
+from tests.support.tiny_models import save_tiny_clip
 
 pytestmark = pytest.mark.slow
 

@@ -6,27 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessorPil,
-    CLIPModel,
-    CLIPTextConfig,
-    CLIPTokenizer,
-    CLIPVisionConfig,
-)
 
 from index_builder.options import BuildOptions
 from index_builder.pipeline import build_version
 from index_builder.planning import make_plan
 from model.artifact.reader import Artifact, open_artifact
 from model.artifact.store import VersionStore
+from tests.support.tiny_models import save_tiny_clip
 
-SIDE = 16
 N_PHOTOS = 12
 CAPTIONS_EACH = 2
-DIM = 24
+DIM = 32
 
 Built = Callable[..., Artifact]
 
@@ -50,32 +41,8 @@ def build(tmp_path: Path) -> Built:
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CLIP of one layer that reads letters."""
-    folder = tmp_path_factory.mktemp("clip") / "tiny-clip"
-    torch.manual_seed(0)
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-    words = [*letters, *(f"{one}</w>" for one in letters), "<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {word: row for row, word in enumerate(words)}
-    CLIPTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
-    layers = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    end = vocabulary["<|endoftext|>"]
-    text = CLIPTextConfig(
-        **layers,
-        num_attention_heads=2,
-        vocab_size=len(words),
-        max_position_embeddings=16,
-        bos_token_id=vocabulary["<|startoftext|>"],
-        eos_token_id=end,
-        pad_token_id=end,
-    )
-    vision = CLIPVisionConfig(**layers, num_attention_heads=2, image_size=SIDE, patch_size=8)
-    config = CLIPConfig(
-        text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=DIM
-    )
-    CLIPModel(config).save_pretrained(folder)
-    crop = {"height": SIDE, "width": SIDE}
-    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=crop).save_pretrained(folder)
-    return folder
+    """A CLIP with random weights that gives DIM values."""
+    return save_tiny_clip(tmp_path_factory.mktemp("clip") / "tiny-clip")
 
 
 @pytest.fixture
@@ -87,7 +54,7 @@ def vectors(tmp_path: Path) -> Path:
     images = rng.standard_normal((60, DIM)).astype(np.float32)
     noise = rng.standard_normal((60 * CAPTIONS_EACH, DIM)).astype(np.float32)
     np.save(folder / "image.npy", images)
-    np.save(folder / "text.npy", np.repeat(images, CAPTIONS_EACH, axis=0) + 0.6 * noise)
+    np.save(folder / "text.npy", np.repeat(images, CAPTIONS_EACH, axis=0) + 1.8 * noise)
     lines = [f"caption {row}" for row in range(60 * CAPTIONS_EACH)]
     (folder / "captions.txt").write_text("\n".join(lines) + "\n")
     return folder

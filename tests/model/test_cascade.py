@@ -179,6 +179,25 @@ def test_a_ranking_does_not_depend_on_who_shares_the_call(world: World, mode: Re
         np.testing.assert_array_equal(alone.scores, ranking.scores)
 
 
+def test_not_even_the_last_bits_of_a_pq_score_depend_on_who_shares_the_call() -> None:
+    rng = np.random.default_rng(2)
+    config = HeadsConfig(embedding_dim=512)
+    embeddings = l2_normalised(rng.standard_normal((300, 512)).astype(np.float32))
+    heads = fit_heads(config, {Modality.IMAGE: embeddings}, seed=0)
+    cascade = Cascade(
+        heads,
+        {Modality.IMAGE: make_side(heads, Modality.IMAGE, embeddings.astype(np.float16))},
+        STAGE_TWO,
+    )
+    options = SearchOptions(budget=BUDGET, explain=True)
+    together = cascade.search(Direction.TEXT_TO_IMAGE, embeddings[:HASH_BLOCK], options)
+    for query, ranking in zip(embeddings, together, strict=False):
+        (alone,) = cascade.search(Direction.TEXT_TO_IMAGE, query[None], options)
+        assert alone.explanation is not None
+        assert ranking.explanation is not None
+        np.testing.assert_array_equal(alone.explanation.pq_score, ranking.explanation.pq_score)
+
+
 @pytest.mark.parametrize("direction", list(Direction))
 def test_keeping_everything_without_reranking_is_the_exact_search(
     world: World, direction: Direction

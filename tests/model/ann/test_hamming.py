@@ -148,6 +148,14 @@ def test_a_gpu_list_is_brought_to_the_rule_whatever_its_ties(
     np.testing.assert_array_equal(distances, expected_distances)
 
 
+def test_a_gpu_list_that_ends_among_ties_is_repaired_from_the_host() -> None:
+    codes = np.zeros((GPU_MAX_K + 100, 1), dtype=np.uint8)
+    index = HammingIndex.from_codes(codes)
+    index._gpu = ScramblingGpu(codes)
+    _, rows = index.search(np.zeros((2, 1), dtype=np.uint8), 3)
+    assert rows.tolist() == [[0, 1, 2]] * 2
+
+
 @pytest.mark.skipif(has_gpu(), reason="has a GPU")
 def test_without_a_gpu_the_device_cuda_is_refused_when_asked_for_by_name() -> None:
     codes = tied_codes(0, 3, 2)

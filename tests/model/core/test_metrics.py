@@ -8,7 +8,7 @@ from model.core.metrics import Recalls, first_true, ranks_of_pairs
 GOLDEN = Path(__file__).parents[2] / "golden" / "recall.npz"
 
 
-def test_recalls_and_ranks_agree_with_the_papers_code():
+def test_recalls_and_ranks_agree_with_the_papers_code() -> None:
     golden = np.load(GOLDEN, allow_pickle=False)
     owners = np.arange(250) // 5
     i2t, t2i = ranks_of_pairs(golden["similarities"], owners)
@@ -22,18 +22,18 @@ def test_recalls_and_ranks_agree_with_the_papers_code():
     assert recalls.rsum == pytest.approx(golden["i2t"][:3].sum() + golden["t2i"][:3].sum())
 
 
-def test_image_to_text_takes_the_best_of_the_true_captions():
+def test_image_to_text_takes_the_best_of_the_true_captions() -> None:
     similarities = np.array([[0.1, 0.9, 0.5], [0.3, 0.2, 0.1]])
     i2t, t2i = ranks_of_pairs(similarities, np.array([0, 1, 0]))
     assert i2t.tolist() == [1, 1]  # image 0: caption 2 is second; image 1: caption 1 is second
     assert t2i.tolist() == [1, 1, 0]
 
 
-def test_a_query_without_a_listed_match_ranks_behind_the_list():
+def test_a_query_without_a_listed_match_ranks_behind_the_list() -> None:
     assert first_true(np.array([[False, True], [False, False]])).tolist() == [1, 2]
 
 
-def test_the_mean_over_folds_is_taken_measure_by_measure():
+def test_the_mean_over_folds_is_taken_measure_by_measure() -> None:
     one = Recalls.of(np.array([0], np.int32), np.array([0, 12], np.int32))
     two = Recalls.of(np.array([7], np.int32), np.array([0, 0], np.int32))
     mean = Recalls.mean([one, two])

@@ -15,16 +15,18 @@ from model.core.types import CandidateBudget, Direction, Modality
         (1000, 500, (500, 500)),  # never fewer than the hits asked for
     ],
 )
-def test_a_budget_keeps_shares_within_its_bounds(n_items, k, expected):
+def test_a_budget_keeps_shares_within_its_bounds(
+    n_items: int, k: int, expected: tuple[int, int]
+) -> None:
     assert CandidateBudget().counts(n_items, k) == expected
 
 
-def test_a_direction_names_who_asks_and_who_answers():
+def test_a_direction_names_who_asks_and_who_answers() -> None:
     assert Direction.TEXT_TO_IMAGE.query is Modality.TEXT
     assert Direction.TEXT_TO_IMAGE.candidate is Modality.IMAGE
     assert Direction.IMAGE_TO_TEXT.candidate is Modality.TEXT
 
 
-def test_every_error_has_a_code_for_machines():
+def test_every_error_has_a_code_for_machines() -> None:
     assert EncoderMismatchError("…").code == "encoder_mismatch"
     assert MeetError("…").code == "meet"

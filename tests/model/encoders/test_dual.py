@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +8,7 @@ from PIL import Image
 from transformers import AutoModel, AutoProcessor
 
 from model.core.errors import CheckpointError, UnsupportedInputError
-from model.core.types import InputKind
+from model.core.types import FloatArray, InputKind
 from model.encoders.opening import open_encoder, save_snapshot
 from tests.support.tiny_models import save_tiny_clip, save_tiny_siglip
 
@@ -14,16 +17,16 @@ SAVERS = {"clip": save_tiny_clip, "siglip": save_tiny_siglip}
 
 
 @pytest.fixture(scope="module", params=sorted(SAVERS))
-def directory(request, tmp_path_factory):
+def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return SAVERS[request.param](tmp_path_factory.mktemp(request.param) / "model")
 
 
-def pictures(count):
+def pictures(count: int) -> list[Image.Image]:
     rng = np.random.default_rng(count)
     return [Image.fromarray(rng.integers(0, 255, (40, 50, 3), np.uint8)) for _ in range(count)]
 
 
-def directly(directory, **inputs):
+def directly(directory: Path, **inputs: list[Any]) -> FloatArray:
     """The features of transformers' own methods, one at a time, as unit rows."""
     model = AutoModel.from_pretrained(directory).eval()
     processor = AutoProcessor.from_pretrained(directory)
@@ -38,47 +41,47 @@ def directly(directory, **inputs):
         else:
             features = model.get_image_features(**processor(**inputs, return_tensors="pt"))
     pooled = features if isinstance(features, torch.Tensor) else features.pooler_output
-    return (pooled / pooled.norm(dim=-1, keepdim=True)).numpy()[0]
+    return np.asarray((pooled / pooled.norm(dim=-1, keepdim=True))[0])
 
 
-def test_texts_agree_with_transformers_one_at_a_time(directory):
+def test_texts_agree_with_transformers_one_at_a_time(directory: Path) -> None:
     found = open_encoder(directory).encode_texts(TEXTS)
     expected = np.stack([directly(directory, text=[text]) for text in TEXTS])
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_images_agree_with_transformers_one_at_a_time(directory):
+def test_images_agree_with_transformers_one_at_a_time(directory: Path) -> None:
     images = pictures(3)
     found = open_encoder(directory).encode_images(images)
     expected = np.stack([directly(directory, images=[image]) for image in images])
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_more_items_than_a_block_come_back_in_order(directory):
+def test_more_items_than_a_block_come_back_in_order(directory: Path) -> None:
     encoder, images = open_encoder(directory), pictures(70)
     found = encoder.encode_images(images)
     assert found.shape[0] == 70
     assert found[69] == pytest.approx(encoder.encode_images(images[69:])[0], abs=1e-5)
 
 
-def test_a_text_beyond_the_models_length_is_cut_not_refused(directory):
+def test_a_text_beyond_the_models_length_is_cut_not_refused(directory: Path) -> None:
     assert open_encoder(directory).encode_texts(["word " * 500]).shape[0] == 1
 
 
-def test_a_dual_encoder_takes_no_regions(directory):
+def test_a_dual_encoder_takes_no_regions(directory: Path) -> None:
     encoder = open_encoder(directory)
     assert InputKind.REGIONS not in encoder.identity.accepts
     with pytest.raises(UnsupportedInputError, match="accepts image, text, vector, got regions"):
         encoder.encode_regions(np.zeros((1, 2, 3), np.float32))
 
 
-def test_a_snapshot_opens_with_the_same_digest(directory, tmp_path):
+def test_a_snapshot_opens_with_the_same_digest(directory: Path, tmp_path: Path) -> None:
     digest = save_snapshot(directory, tmp_path / "copy")
     assert digest == open_encoder(directory).identity.digest
     assert digest == open_encoder(tmp_path / "copy").identity.digest
 
 
-def test_changed_weights_change_the_digest(directory, tmp_path):
+def test_changed_weights_change_the_digest(directory: Path, tmp_path: Path) -> None:
     digest = save_snapshot(directory, tmp_path / "copy")
     weights = tmp_path / "copy" / "model.safetensors"
     content = bytearray(weights.read_bytes())
@@ -87,12 +90,12 @@ def test_changed_weights_change_the_digest(directory, tmp_path):
     assert open_encoder(tmp_path / "copy").identity.digest != digest
 
 
-def test_a_folder_without_a_model_is_named(tmp_path):
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=str(tmp_path)):
         open_encoder(tmp_path)
 
 
-def test_pickled_weights_are_not_opened(directory, tmp_path):
+def test_pickled_weights_are_not_opened(directory: Path, tmp_path: Path) -> None:
     save_snapshot(directory, tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save({"weight": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
@@ -100,6 +103,6 @@ def test_pickled_weights_are_not_opened(directory, tmp_path):
         open_encoder(tmp_path)
 
 
-def test_a_device_that_is_none_is_refused(directory):
+def test_a_device_that_is_none_is_refused(directory: Path) -> None:
     with pytest.raises(CheckpointError, match="'abacus'"):
         open_encoder(directory, "abacus")

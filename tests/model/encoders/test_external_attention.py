@@ -15,7 +15,7 @@ NAMES = {
 }
 
 
-def test_embeddings_agree_with_the_papers_code():
+def test_embeddings_agree_with_the_papers_code() -> None:
     golden = {k: torch.from_numpy(v) for k, v in np.load(GOLDEN, allow_pickle=False).items()}
     regions = golden["regions"]
     projection, attention = ResidualProjection(48, 32).eval(), ExternalAttention(32).eval()
@@ -35,7 +35,7 @@ def test_embeddings_agree_with_the_papers_code():
     assert embeddings.numpy() == pytest.approx(golden["embeddings"].numpy(), abs=1e-6)
 
 
-def test_places_that_are_not_valid_change_nothing():
+def test_places_that_are_not_valid_change_nothing() -> None:
     torch.manual_seed(3)
     attention = ExternalAttention(8)
     rows = torch.randn(5, 8)
@@ -44,7 +44,7 @@ def test_places_that_are_not_valid_change_nothing():
     assert torch.allclose(alone[0], among[0], atol=1e-6)
 
 
-def test_an_untrained_memory_of_zeros_is_the_mean_over_regions():
+def test_an_untrained_memory_of_zeros_is_the_mean_over_regions() -> None:
     attention = ExternalAttention(4)
     torch.nn.init.zeros_(attention.memory.weight)
     torch.nn.init.zeros_(attention.memory.bias)

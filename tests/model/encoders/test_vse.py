@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,21 +8,21 @@ from PIL import Image
 from model.core.errors import CheckpointError, UnsupportedInputError, VectorRejectedError
 from model.core.types import InputKind
 from model.encoders.opening import EncoderFile, open_encoder, write_encoder_file
-from model.encoders.protocols import EncoderKind
+from model.encoders.protocols import Encoder, EncoderKind
 from model.encoders.towers import VSE, TextTowerKind, VSEConfig
 from model.encoders.transformer_words import TransformerWords
 from model.encoders.vocabulary import UNKNOWN, Vocabulary
-from model.encoders.vse import VSEParts, WordTable, save_vse
+from model.encoders.vse import VSEImageEncoder, VSEParts, WordTable, save_vse
 from tests.support.tiny_models import save_tiny_bert, save_tiny_resnet
 
 WORDS = Vocabulary(("a", "red", "star", "dog"))
 
 
-def save_bigru(directory, *, grid=None, region_dim=12):
+def save_bigru(directory: Path, *, grid: int | None = None, region_dim: int = 12) -> Path:
     torch.manual_seed(1)
     config = VSEConfig(
         region_dim=region_dim,
-        word_dim=8,
+        word_dim=18,
         text=TextTowerKind.BIGRU,
         embedding_dim=16,
         vocabulary_size=len(WORDS),
@@ -28,13 +30,14 @@ def save_bigru(directory, *, grid=None, region_dim=12):
         grid=grid,
     )
     vse = VSE(config)
+    assert vse.words is not None
     table = WordTable(vse.words, WORDS, config.max_words)
     save_vse(VSEParts(config, vse, table, None), directory)
     write_encoder_file(directory, EncoderFile(kind=EncoderKind.VSE, name="tiny", vse=config))
     return directory
 
 
-def save_bert_vse(directory):
+def save_bert_vse(directory: Path) -> Path:
     words = TransformerWords(save_tiny_bert(directory / "text"), 16)
     config = VSEConfig(
         region_dim=12, word_dim=words.word_dim, text=TextTowerKind.TRANSFORMER, embedding_dim=16
@@ -46,12 +49,12 @@ def save_bert_vse(directory):
 
 
 @pytest.fixture(scope="module", params=["bigru", "bert"])
-def encoder(request, tmp_path_factory):
+def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     save = {"bigru": save_bigru, "bert": save_bert_vse}[request.param]
     return open_encoder(save(tmp_path_factory.mktemp(request.param)))
 
 
-def test_a_text_means_the_same_alone_and_among_longer_ones(encoder):
+def test_a_text_means_the_same_alone_and_among_longer_ones(encoder: Encoder) -> None:
     texts = ["red", "a red star a dog a red star", "a dog", "unheard words"]
     together = encoder.encode_texts(texts)
     alone = np.concatenate([encoder.encode_texts([text]) for text in texts])
@@ -59,29 +62,31 @@ def test_a_text_means_the_same_alone_and_among_longer_ones(encoder):
     assert np.linalg.norm(together, axis=1) == pytest.approx(np.ones(4), abs=1e-6)
 
 
-def test_regions_mean_the_same_in_any_block(encoder):
+def test_regions_mean_the_same_in_any_block(encoder: Encoder) -> None:
     regions = np.random.default_rng(0).standard_normal((70, 5, 12)).astype(np.float16)
     together = encoder.encode_regions(regions)
     assert together[69] == pytest.approx(encoder.encode_regions(regions[69:])[0], abs=1e-6)
 
 
-def test_without_a_backbone_only_regions_are_accepted(encoder):
+def test_without_a_backbone_only_regions_are_accepted(encoder: Encoder) -> None:
     assert InputKind.REGIONS in encoder.identity.accepts
     assert InputKind.IMAGE not in encoder.identity.accepts
     with pytest.raises(UnsupportedInputError, match="got image"):
         encoder.encode_images([Image.new("RGB", (8, 8))])
 
 
-def test_regions_of_another_width_are_refused(encoder):
+def test_regions_of_another_width_are_refused(encoder: Encoder) -> None:
     with pytest.raises(VectorRejectedError, match=r"\(B, R, 12\), got \(1, 2, 3\)"):
         encoder.encode_regions(np.zeros((1, 2, 3), np.float32))
 
 
-def test_a_backbone_turns_images_into_its_pooled_grid(tmp_path):
+def test_a_backbone_turns_images_into_its_pooled_grid(tmp_path: Path) -> None:
     directory = save_tiny_resnet(tmp_path / "vision")
     opened = open_encoder(save_bigru(tmp_path, grid=2, region_dim=8))
     image = Image.fromarray(np.random.default_rng(2).integers(0, 255, (32, 32, 3), np.uint8))
+    assert isinstance(opened.image, VSEImageEncoder)
     backbone = opened.image.parts.backbone
+    assert backbone is not None
     with torch.no_grad():
         grid = backbone.model(pixel_values=backbone.pixels([image])).last_hidden_state  # (1,8,4,4)
     expected = torch.stack(
@@ -94,7 +99,7 @@ def test_a_backbone_turns_images_into_its_pooled_grid(tmp_path):
     assert directory.name == "vision"
 
 
-def test_unknown_words_share_one_id_and_counts_decide_who_is_known():
+def test_unknown_words_share_one_id_and_counts_decide_who_is_known() -> None:
     vocabulary = Vocabulary.of(["a star, a star", "a dog"], min_count=2)
     assert vocabulary.words == ("a", "star")
     assert vocabulary.ids("A cat star", 10) == [2, UNKNOWN, 3]
@@ -102,16 +107,16 @@ def test_unknown_words_share_one_id_and_counts_decide_who_is_known():
     assert vocabulary.ids("a a a", 2) == [2, 2]
 
 
-def test_a_vocabulary_that_does_not_fit_its_weights_is_refused(tmp_path):
+def test_a_vocabulary_that_does_not_fit_its_weights_is_refused(tmp_path: Path) -> None:
     save_bigru(tmp_path)
     Vocabulary(("a",)).save(tmp_path / "vocabulary.json")
     with pytest.raises(CheckpointError, match="needs its 6 words, got 3"):
         open_encoder(tmp_path)
 
 
-def test_weights_of_another_shape_are_refused(tmp_path):
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     save_bigru(tmp_path, region_dim=14)
-    config = VSEConfig(region_dim=12, word_dim=8, text=TextTowerKind.BIGRU, vocabulary_size=6)
+    config = VSEConfig(region_dim=12, word_dim=310, text=TextTowerKind.BIGRU, vocabulary_size=6)
     write_encoder_file(tmp_path, EncoderFile(kind=EncoderKind.VSE, name="tiny", vse=config))
     with pytest.raises(CheckpointError, match="does not hold this VSE"):
         open_encoder(tmp_path)

@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from time import perf_counter
 
 import numpy as np
@@ -46,10 +47,21 @@ def layers() -> Iterator[Layers]:
 
 
 @pytest.fixture
-def silent_url() -> Iterator[str]:
+def silent_server() -> Iterator[socket.socket]:
     """A server that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"redis://127.0.0.1:{server.getsockname()[1]}"
+        yield server
+
+
+def connections(server: socket.socket) -> int:
+    """How many were made and not yet counted."""
+    server.setblocking(False)
+    made = 0
+    with suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            made += 1
+    return made
 
 
 def rows_of(*rows: int) -> RowArray:
@@ -152,17 +164,19 @@ def test_a_full_server_still_answers_what_it_has(redis_server: RedisServer, laye
 
 
 def test_a_silent_server_costs_one_short_time_out_and_then_nothing(
-    silent_url: str, layers: Layers
+    silent_server: socket.socket, layers: Layers
 ) -> None:
-    layer = layers(silent_url)
+    layer = layers(f"redis://127.0.0.1:{silent_server.getsockname()[1]}")
     began = perf_counter()
     assert not layer.get(rows_of(1)).mask.any()
     assert 0.015 < perf_counter() - began < 1.0
+    assert connections(silent_server) == 1
     began = perf_counter()
     for _ in range(100):
         assert not layer.get(rows_of(1)).mask.any()
         layer.put(rows_of(1), some_lists(1))
     assert perf_counter() - began < 0.5  # a hundred time-outs would be two seconds
+    assert connections(silent_server) == 0
 
 
 def test_an_absent_server_gives_the_computed_lists(layers: Layers) -> None:

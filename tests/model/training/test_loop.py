@@ -1,0 +1,146 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from model.core.errors import DataFormatError
+from model.data.open import open_collection
+from model.training import vse_training
+from model.training.losses import contrastive_loss
+from model.training.pairs import Pairs
+from model.training.train_cli import main
+from tests.model.training.world import write_precomp
+
+SMALL = ["--embedding-dim", "16", "--gru-dim", "8", "--batch-size", "32", "--min-word-count", "1"]
+SMALL += ["--word-embedding-dim", "8", "--heads-n-bits", "16", "--heads-n-subspaces", "2"]
+SMALL += ["--heads-epochs", "1", "--epochs", "3"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_precomp(tmp_path_factory.mktemp("data"))
+
+
+def train(data: Path, out: Path, *more: str) -> int:
+    return main(["vse", "--data", str(data), "--out", str(out), *SMALL, *more])
+
+
+def contents(checkpoint: Path) -> dict[str, bytes]:
+    names = ("encoder.json", "encoder.safetensors", "heads.safetensors", "stage_two.json")
+    return {n: (checkpoint / n).read_bytes().replace(checkpoint.name.encode(), b"") for n in names}
+
+
+def test_contrastive_loss_agrees_with_its_definition_written_out() -> None:
+    rng = np.random.default_rng(4)
+    images, texts = rng.standard_normal((2, 5, 3))
+    ids, scale = [0, 1, 0, 2, 3], 2.0
+    logits = scale * images @ texts.T
+    total = 0.0
+    for i in range(5):
+        others = [j for j in range(5) if j == i or ids[j] != ids[i]]
+        total -= logits[i, i] - np.log(np.exp(logits[i, others]).sum())
+        total -= logits[i, i] - np.log(np.exp(logits[others, i]).sum())
+    found = contrastive_loss(
+        torch.tensor(images), torch.tensor(texts), torch.tensor(ids), torch.tensor(scale)
+    )
+    assert float(found) == pytest.approx(total / 10)
+
+
+def test_an_epoch_meets_every_caption_once_and_no_image_three_times_in_a_batch(data: Path) -> None:
+    pairs = Pairs.of(open_collection(data, "train"))
+    batches = list(pairs.batches(20, np.random.default_rng(0)))
+    rows = np.concatenate(batches)
+    assert sorted(rows) == list(range(300))
+    assert max(np.bincount(pairs.image_of_text[batch]).max() for batch in batches) <= 2
+
+
+def test_held_out_images_and_their_captions_leave_the_rest(data: Path) -> None:
+    pairs = Pairs.of(open_collection(data, "train"))
+    kept, held = pairs.hold_out(0.1, seed=1)
+    assert len(held.image_rows) == 6
+    assert len(kept.image_rows) == 54
+    assert set(kept.image_rows).isdisjoint(held.image_rows)
+    for part in (kept, held):
+        owners = part.image_rows[part.image_of_text]
+        assert (pairs.collection.caption_record[part.text_rows] == owners).all()
+
+
+def test_the_same_seed_gives_the_same_checkpoint_and_another_one_does_not(
+    data: Path, tmp_path: Path
+) -> None:
+    for name, seed in (("one", "5"), ("two", "5"), ("three", "6")):
+        assert train(data, tmp_path / name, "--seed", seed) == 0
+    one, two, three = (contents(tmp_path / name) for name in ("one", "two", "three"))
+    assert one == two
+    assert one["encoder.safetensors"] != three["encoder.safetensors"]
+
+
+def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(data, tmp_path / "whole") == 0
+    epoch = vse_training._epoch
+
+    def killed_in_the_third(number: int, *rest: object) -> float:
+        if number == 2:
+            raise KeyboardInterrupt
+        return epoch(number, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(vse_training, "_epoch", killed_in_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, tmp_path / "killed")
+    done: list[int] = []
+
+    def counted(number: int, *rest: object) -> float:
+        done.append(number)
+        return epoch(number, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(vse_training, "_epoch", counted)
+    assert train(data, tmp_path / "killed") == 0
+    assert done == [2]
+    whole, resumed = contents(tmp_path / "whole"), contents(tmp_path / "killed")
+    assert whole == resumed
+
+
+def test_training_finds_what_captions_and_regions_share(data: Path, tmp_path: Path) -> None:
+    assert train(data, tmp_path / "ck", "--epochs", "30") == 0
+    from model.training.eval_cli import main as evaluate
+
+    assert (
+        evaluate(["--checkpoint", str(tmp_path / "ck"), "--data", str(data), "--split", "dev"]) == 0
+    )
+    stage_two = json.loads((tmp_path / "ck" / "stage_two.json").read_text())
+    assert stage_two["calibrated_on"] == f"6 held-out images of {data.name}:train"
+    weights = load_file(tmp_path / "ck" / "heads.safetensors")
+    assert weights["image.codebooks"].shape == (2, 256, 8)
+
+
+def test_a_data_set_without_pairs_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "train_ims.npy", np.ones((2, 3, 4), np.float16))
+    (tmp_path / "train_caps.txt").write_text("one\n" * 9)
+    assert train(tmp_path, tmp_path / "ck") == 2
+    assert "9 captions for 2 rows" in capsys.readouterr().err
+
+
+def test_not_a_number_in_features_is_refused_with_its_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_precomp(tmp_path)
+    regions = np.load(tmp_path / "train_ims.npy")
+    regions[7, 1, 2] = np.nan
+    np.save(tmp_path / "train_ims.npy", regions)
+    assert train(tmp_path, tmp_path / "ck") == 2
+    assert "row 7 has NaN" in capsys.readouterr().err
+    assert not (tmp_path / "ck" / "encoder.json").exists()
+
+
+def test_a_single_image_cannot_be_held_out_from(tmp_path: Path) -> None:
+    write_precomp(tmp_path, images=1)
+    with pytest.raises(DataFormatError, match="two images or more, got 1"):
+        Pairs.of(open_collection(tmp_path, "train")).hold_out(0.1, 0)
