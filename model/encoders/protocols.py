@@ -39,7 +39,6 @@ class EncoderIdentity(Frozen):
 
 
 @runtime_checkable
-@runtime_checkable
 class ImageEncoder(Protocol):
     """Images, or their regions, to unit embeddings."""
 
@@ -54,7 +53,6 @@ class ImageEncoder(Protocol):
         """Unit embeddings (B, D) of region features (B, R, F)."""
 
 
-@runtime_checkable
 @runtime_checkable
 class TextEncoder(Protocol):
     """Texts to unit embeddings."""

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from model.core.errors import CheckpointError, UnsupportedInputError, VectorRejectedError
@@ -158,7 +158,8 @@ def open_vse(directory: Path, config: VSEConfig, device: torch.device) -> VSEPar
 def save_vse(parts: VSEParts, directory: Path) -> None:
     """Write the towers, and the vocabulary or transformers that feed them."""
     directory.mkdir(parents=True, exist_ok=True)
-    save_file(parts.vse.state_dict(), directory / WEIGHTS)
+    # Plain bytes: safetensors' own files are closed to other users.
+    (directory / WEIGHTS).write_bytes(save(parts.vse.state_dict()))
     if isinstance(parts.words, WordTable):
         parts.words.vocabulary.save(directory / VOCABULARY)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from model.core.errors import CheckpointError, CodeShapeError
 from model.core.types import ByteArray, FloatArray, Frozen, Modality
@@ -140,7 +140,7 @@ class Heads:
     def save(self, path: Path) -> None:
         """Write one safetensors file; its metadata holds the config."""
         arrays = {name: np.ascontiguousarray(a) for name, a in self._arrays().items()}
-        save_file(arrays, path, metadata={"config": self.config.model_dump_json()})
+        path.write_bytes(save(arrays, metadata={"config": self.config.model_dump_json()}))
 
     @classmethod
     def load(cls, path: Path) -> "Heads":

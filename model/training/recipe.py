@@ -91,7 +91,7 @@ def run_vse(
     torch.manual_seed(options.seed)
     model = Trained(VSE(config), None if frozen else backbone, options.temperature)
     _standardise(model, train, tower)
-    state = RunState(out / "state", _key(data, text, vision, options))
+    state = RunState(cache / "state", _key(data, text, vision, options))
     trained = train_vse(
         model, train, features(splits.dev), splits.train.batches, options, state, device
     )
