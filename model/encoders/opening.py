@@ -62,7 +62,7 @@ def open_encoder(source: str | Path, device: str = "cpu") -> Encoder:
     Raises:
         CheckpointError: nothing there that can be opened, or a device that is not there.
     """
-    place = _device(device)
+    place = named_device(device)
     if str(source) == NO_ENCODER:
         return vectors_only(0)
     directory = resolve(source)
@@ -153,7 +153,12 @@ def _name(source: str) -> str:
     return Path(source).name if Path(source).is_dir() else source
 
 
-def _device(name: str) -> torch.device:
+def named_device(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        CheckpointError: no such device, or not on this machine.
+    """
     try:
         device = torch.device(name)
     except RuntimeError as error:
