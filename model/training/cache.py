@@ -24,12 +24,12 @@ def fingerprint(collection: Collection, *parts: object) -> str:
 
 def cached(
     path: Path,
-    shape: tuple[int, ...],
+    n_rows: int,
     blocks: Sequence[slice],
     compute: Callable[[int], NDArray[np.float16]],
     label: str,
 ) -> NDArray[np.float16]:
-    """A memory-mapped fp16 array of the given shape, filled block by block.
+    """A memory-mapped fp16 array of n_rows rows as wide as the first block, filled block by block.
 
     Finished blocks survive a kill; the file gets its name when all are there.
     """
@@ -37,13 +37,13 @@ def cached(
         path.parent.mkdir(parents=True, exist_ok=True)
         partial, done = path.with_suffix(".partial"), path.with_suffix(".done")
         first = json.loads(done.read_text()) if done.exists() and partial.exists() else 0
-        mode = "r+" if first else "w+"
-        out = np.lib.format.open_memmap(partial, mode, np.float16, shape)
         for i in tqdm(range(first, len(blocks)), desc=label, initial=first, total=len(blocks)):
-            out[blocks[i]] = compute(i)
+            block = compute(i)
+            shape = (n_rows, *block.shape[1:])
+            out = np.lib.format.open_memmap(partial, "r+" if i else "w+", np.float16, shape)
+            out[blocks[i]] = block
             out.flush()
             done.write_text(json.dumps(i + 1))
-        del out
         partial.rename(path)
         done.unlink(missing_ok=True)
     stored: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -109,23 +109,8 @@ def _all_images(
 
     kind = "regions" if frozen else "pixels"
     key = fingerprint(collection, kind, backbone.fingerprint(frozen=frozen), backbone.grid)
-    shape = (len(rows), *_one_shape(collection, rows, backbone, frozen=frozen, device=device))
     label = f"{kind} of {collection.name}"
-    return cached(cache / f"{kind}-{key}.npy", shape, blocks, block, label)
-
-
-def _one_shape(
-    collection: Collection,
-    rows: RowArray,
-    backbone: GridBackbone,
-    *,
-    frozen: bool,
-    device: torch.device,
-) -> tuple[int, ...]:
-    first = collection.records[rows[0]].image
-    images = [load_image(first, ImageLimits())] if first else []
-    features = backbone.regions(images, device) if frozen else backbone.pixels(images)
-    return tuple(features.shape[1:])
+    return cached(cache / f"{kind}-{key}.npy", len(rows), blocks, block, label)
 
 
 def word_states(
@@ -144,8 +129,7 @@ def word_states(
 
     key = fingerprint(collection, fingerprint_of_words, words.max_words)
     path = cache / f"words-{key}.npy"
-    shape = (int(offsets[-1]), words.word_dim)
-    flat = cached(path, shape, blocks, block, f"words of {collection.name}")
+    flat = cached(path, int(offsets[-1]), blocks, block, f"words of {collection.name}")
     return _selected(flat, offsets, pairs.text_rows)
 
 
