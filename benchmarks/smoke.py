@@ -13,6 +13,7 @@ import re
 import secrets
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from model.encoders.opening import open_encoder
 from model.encoders.protocols import Encoder
 
 TOLERANCE = 1e-4
+START_SECONDS = 120
 STOP_SECONDS = 10
 ANSWER_SECONDS = 60
 SHOWN_CAPTION = 48
@@ -148,7 +150,7 @@ def serving(root: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "service.cli", "--index", str(root), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
-            yield _announced_url(server)
+            yield announced_url(server)
         finally:
             server.terminate()
             try:
@@ -157,11 +159,22 @@ def serving(root: Path) -> Iterator[str]:
                 server.kill()
 
 
-def _announced_url(server: subprocess.Popen[str]) -> str:
-    for line in server.stdout or ():
-        if found := re.search(r"http://[\w.:\[\]]+:\d+", line):
-            return found[0]
-    raise MeetError("the server stopped before it listened")
+def announced_url(server: subprocess.Popen[str], seconds: float = START_SECONDS) -> str:
+    """The address that a server just started says on its standard output.
+
+    Raises:
+        MeetError: it ended without one, or was killed because it said none in time.
+    """
+    # A read has no time-out of its own; of a killed server it ends.
+    timer = threading.Timer(seconds, server.kill)
+    timer.start()
+    try:
+        for line in server.stdout or ():
+            if found := re.search(r"http://[\w.:\[\]]+:\d+", line):
+                return found[0]
+    finally:
+        timer.cancel()
+    raise MeetError(f"the server ended, or said no address within {seconds:g} seconds")
 
 
 def draw_pairs(artifact: Artifact, count: int, seed: int) -> list[Pair]:

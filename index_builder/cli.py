@@ -3,21 +3,31 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
+from typing import NoReturn, TypeVar
 
 from pydantic import ValidationError
 
-from index_builder.options import BuildOptions, ListsChoice, parse_size
+from index_builder.options import BuildOptions, EvaluateOptions, ListsChoice, parse_size
 from model.artifact.store import VersionStore
-from model.core.errors import InputError, MeetError
+from model.core.errors import ArtifactError, InputError, MeetError
+from model.core.types import Frozen
 
 BAD_INPUT = 2
 INTERRUPTED = 130
 LISTED = 10
 
 Command = Callable[[argparse.Namespace], None]
+Options = TypeVar("Options", bound=Frozen)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one sentence, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,11 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             COMMANDS[given[0]](_command_parser(given[0]).parse_args(given[1:]))
         else:
             _build(_build_parser().parse_args(given))
-    except MeetError as error:
-        sys.stderr.write(f"meet-build: {error}\n")
-        return BAD_INPUT
-    except OSError as error:
-        sys.stderr.write(f"meet-build: {error}\n")
+    except (MeetError, OSError) as error:
+        sys.stderr.write(f"meet-build: {' '.join(str(error).split())}\n")
         return BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("meet-build: interrupted; run it again to go on\n")
@@ -43,12 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build(arguments: argparse.Namespace) -> None:
     from index_builder.planning import make_plan
 
-    began, options = perf_counter(), _options(arguments)
+    began, options = perf_counter(), _checked(BuildOptions, vars(arguments))
     plan, store = make_plan(options), VersionStore(options.out)
     with store.lock():
-        current = store.current()
-        if current in store.names() and store.fact(str(current), "build_key") == plan.key:
-            _say(f"already built as {current}")
+        if _is_current(store, plan.key):
+            _say(f"already built as {store.current()}")
             return
         from index_builder.pipeline import build_version
 
@@ -60,13 +66,26 @@ def _build(arguments: argparse.Namespace) -> None:
     _say(describe(store))
 
 
+def _is_current(store: VersionStore, key: str) -> bool:
+    """Whether the published version is of this key; one that cannot be read is built again."""
+    current = store.current()
+    if current is None or current not in store.names():
+        return False
+    try:
+        return store.fact(current, "build_key") == key
+    except ArtifactError:
+        return False
+
+
 def _say_skipped(store: VersionStore, version: str) -> None:
-    report = store.layout.version(version).report
-    skipped = json.loads(report.read_bytes())["skipped"]
-    if skipped:
-        _say(f"{len(skipped)} records could not be read and were skipped ({report}):")
-    for one in skipped[:LISTED]:
-        _say(f"  {one['source'] or one['id']}: {one['reason']}")
+    path = store.layout.version(version).report
+    report = json.loads(path.read_bytes())
+    skipped = {name: report[name]["skipped"] for name in ("gallery", "bank") if report[name]}
+    for name, listed in skipped.items():
+        if listed:
+            _say(f"{len(listed)} records of the {name} could not be read, skipped ({path}):")
+        for one in listed[:LISTED]:
+            _say(f"  {one['source'] or one['id']}: {one['reason']}")
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -91,8 +110,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from index_builder.quality import measure
     from model.artifact.reader import open_artifact
 
+    given = {"seed": arguments.seed, "sample": arguments.sample}
+    options = _checked(EvaluateOptions, given)
     artifact = open_artifact(arguments.index, arguments.version)
-    quality = measure(artifact, seed=arguments.seed, sample=arguments.sample)
+    quality = measure(artifact, seed=options.seed, sample=options.sample)
     if arguments.json:
         _say(json.dumps(quality, indent=2))
     else:
@@ -130,10 +151,9 @@ HELP = {
 }
 
 
-def _options(arguments: argparse.Namespace) -> BuildOptions:
-    named = {name: value for name, value in vars(arguments).items() if value is not None}
+def _checked(kind: type[Options], given: Mapping[str, object]) -> Options:
     try:
-        return BuildOptions(**named)
+        return kind.model_validate({k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
         first = error.errors()[0]
         flag = "--" + str(first["loc"][0]).replace("_", "-")
@@ -141,7 +161,7 @@ def _options(arguments: argparse.Namespace) -> BuildOptions:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "meet-build",
         description="Build, measure and publish an index of a gallery.",
         epilog="Other commands, each with its own --help: "
@@ -155,7 +175,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add("--bank-size", type=int, help="most images and most captions in it (16384)")
     add("--lists", choices=[one.value for one in ListsChoice], help="reverse lists (auto)")
     add("--lists-budget", type=parse_size, help="most disk that auto spends on them (4GiB)")
-    add("--z", type=int, help="length of a reverse list (128)")
+    add("--z", type=int, help="length of a reverse list (128, at most 4096)")
     add("--bits", type=int, help="hash bits of heads fitted here (64)")
     add("--shard-size", type=int, help="records done, or done again, at once (4096)")
     add("--batch-size", type=int, help="inputs given to the encoder at once (64)")
@@ -168,7 +188,7 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _command_parser(name: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(f"meet-build {name}", description=HELP[name])
+    parser = _Parser(f"meet-build {name}", description=HELP[name])
     parser.add_argument("--index", required=True, type=Path, metavar="ROOT")
     if name == "activate":
         parser.add_argument("version", metavar="VERSION")
@@ -178,7 +198,7 @@ def _command_parser(name: str) -> argparse.ArgumentParser:
         parser.add_argument("--json", action="store_true", help="for machines")
     if name == "evaluate":
         parser.add_argument("--sample", type=int, help="queries a direction (1000)")
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=int, help="of the queries drawn (0)")
     return parser
 
 

@@ -48,8 +48,8 @@ def rejected_in(summaries: Iterable[ShardSummary]) -> list[Rejected]:
     return [one for summary in summaries for one in summary.rejected]
 
 
-def report(work: Work, rejected: Iterable[Rejected]) -> JsonValue:
-    """What `report.json` says."""
+def report(work: Work, rejected: Iterable[Rejected]) -> dict[str, JsonValue]:
+    """What `report.json` says of one collection."""
     listed: list[JsonValue] = [one.model_dump(mode="json") for one in rejected]
     return {"place": work.source.place, "records": len(work.selection), "skipped": listed}
 

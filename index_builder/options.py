@@ -12,6 +12,8 @@ from model.core.types import Frozen
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 MAX_BAD_SHARE, MAX_BAD_FLOOR = 0.01, 10
+MAX_Z, MAX_BITS = 4096, 1024  # a list of z and a rotation of K by K have to fit into memory
+MAX_SEED = 2**31 - 1  # k-means takes no larger one
 
 
 class ListsChoice(StrEnum):
@@ -35,15 +37,15 @@ class BuildOptions(Frozen):
     bank_size: int = Field(default=16_384, ge=1)
     lists: ListsChoice = ListsChoice.AUTO
     lists_budget: int = Field(default=4 << 30, ge=0)
-    z: int = Field(default=128, ge=1)
+    z: int = Field(default=128, ge=1, le=MAX_Z)
     shard_size: int = Field(default=4096, ge=1)
     batch_size: int = Field(default=64, ge=1)
     device: str = "cpu"
     max_bad: int | None = Field(default=None, ge=0)
     thumbnails: bool = True
     keep_versions: int = Field(default=KEEP_VERSIONS, ge=1)
-    bits: int = 64
-    seed: int = 0
+    bits: int = Field(default=64, ge=8, le=MAX_BITS, multiple_of=8)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
     def allowed_bad(self, n_records: int) -> int:
         """How many records may be skipped before the build fails."""
@@ -57,6 +59,16 @@ class BuildOptions(Frozen):
         return self.model_dump(mode="json", include=names)
 
 
+class EvaluateOptions(Frozen):
+    """Everything `meet-build evaluate` can be told beside the version.
+
+    `sample` None stands for as many queries as a build measures with.
+    """
+
+    sample: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
+
+
 def parse_size(text: str) -> int:
     """Bytes of a size such as `4GiB`, `500MB` or `1000`.
 
@@ -66,7 +78,7 @@ def parse_size(text: str) -> int:
     match = re.fullmatch(r"([\d.]+)\s*([kmg]i?)?b?", text.strip().lower())
     try:
         return int(float(match[1]) * UNITS[match[2] or ""]) if match else _refuse(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return _refuse(text)
 
 

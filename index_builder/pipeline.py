@@ -4,6 +4,8 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pydantic import JsonValue
+
 from index_builder.banking import gallery_bank, given_bank, write_bank, write_lists
 from index_builder.build import Bank, Clock, Tools
 from index_builder.encoding import encode_all, rejected_in, report
@@ -68,10 +70,10 @@ def _run_stages(tools: Tools, plan: Plan, clock: Clock) -> Made:
         rejected = rejected_in(summaries)
     with clock.stage("items"):
         contents = place_items(tools, plan.gallery, summaries)
-        tools.writer.report(report(plan.gallery, rejected))
     with clock.stage("bank"):
-        bank = _bank(tools, plan, contents)
+        bank, bank_report = _bank(tools, plan, contents)
         write_bank(tools, bank)
+    tools.writer.report({"gallery": report(plan.gallery, rejected), "bank": bank_report})
     with clock.stage("heads"):
         heads = take_heads(tools, bank, contents.counts)
     with clock.stage("codes"):
@@ -81,11 +83,12 @@ def _run_stages(tools: Tools, plan: Plan, clock: Clock) -> Made:
     return Made(contents, rejected, bank, heads, lists)
 
 
-def _bank(tools: Tools, plan: Plan, contents: Contents) -> Bank:
+def _bank(tools: Tools, plan: Plan, contents: Contents) -> tuple[Bank, JsonValue]:
+    """The bank, and where one is given, what of it could not be read."""
     if plan.bank is None:
-        return gallery_bank(tools, contents.placed, contents.counts)
-    encode_all(tools, plan.bank, "bank", thumbnails=False)
-    return given_bank(tools, plan.bank)
+        return gallery_bank(tools, contents.placed, contents.counts), None
+    summaries = encode_all(tools, plan.bank, "bank", thumbnails=False)
+    return given_bank(tools, plan.bank), report(plan.bank, rejected_in(summaries))
 
 
 def _open_checkpoint(plan: Plan) -> Checkpoint:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index_builder.shards import ShardPlan, shard_key
-from model.core.errors import DataFormatError
 from model.core.types import Modality, RowArray
+from model.data.files import storable
 from model.data.open import open_collection
 from model.data.records import Collection, Record
 from model.data.selection import Selection
 
 WHOLE_BYTES = 32 << 20
 NO_ENCODER = "none"
+Look = Callable[[Path], str]  # what a file is like, without reading it
 
 
 @dataclass(frozen=True)
@@ -34,26 +35,25 @@ class Source:
         """The collection of a place (`PATH` or `PATH:SPLIT`).
 
         Raises:
-            DataFormatError: no such place, no known layout, or nothing in it.
+            DataFormatError: no such place, no known layout, nothing in it, or no UTF-8 name.
         """
-        collection = open_collection(place)
-        if not len(collection.records):
-            raise DataFormatError(f"{place} is empty: it holds no image and no caption")
-        return cls(place, _root(place), collection)
+        return cls(place, storable(_root(place)), open_collection(place))
 
     def shards(self, selection: Selection, size: int, *context: object) -> list[ShardPlan]:
         """The selection in parts of `size` records; `context` is what else their encoding needs."""
         parts = (selection.part(at, at + size) for at in range(0, len(selection), size))
-        return [ShardPlan(shard_key(self._state(part), *context), part) for part in parts]
+        look = cache(_stat)  # a tar of many images is asked once, and again by the next plan
+        return [ShardPlan(shard_key(self._state(part, look), *context), part) for part in parts]
 
-    def _state(self, part: Selection) -> str:
+    def _state(self, part: Selection, look: Look) -> str:
         """Changes with the records, their files and their arrays."""
         digest = hashlib.sha256()
         taken = zip(
             part.rows.tolist(), part.with_image.tolist(), part.n_captions.tolist(), strict=True
         )
         for record, (row, with_image, count) in zip(self.records(part.rows), taken, strict=True):
-            digest.update(json.dumps([row, count, _record_state(record, with_image)]).encode())
+            state = _record_state(record, look if with_image else None)
+            digest.update(json.dumps([row, count, state]).encode())
         for table in self._tables(part):
             digest.update(np.ascontiguousarray(table).data)
         return digest.hexdigest()
@@ -108,16 +108,15 @@ def _file_state(path: Path) -> str:
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def _record_state(record: Record, with_image: bool) -> list[object]:
+def _record_state(record: Record, look: Look | None) -> list[object]:
     image = record.image
     place = None if image is None else [str(image.path), image.offset, image.length]
-    state = _stat(image.path) if image is not None and with_image else ""
+    state = "" if image is None or look is None else look(image.path)
     return [record.id, record.captions, dict(record.metadata), place, state]
 
 
-@cache
 def _stat(path: Path) -> str:
-    """Size and time of a file; a tar of many images is asked once."""
+    """Size and time of a file."""
     try:
         state = path.stat()
     except OSError:

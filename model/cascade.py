@@ -46,9 +46,11 @@ from model.reverse_lists.layers import (
     ReverseListSource,
     StoredLists,
 )
-from model.reverse_lists.redis_layer import RedisLayer
+from model.reverse_lists.redis_layer import TIMEOUT_SECONDS, RedisLayer
 
 HASH_BLOCK = 64
+LIST_CACHE_BYTES = 64 << 20
+LIST_CACHE_BYTES_AN_ITEM = 32
 
 
 @dataclass(frozen=True)
@@ -152,20 +154,22 @@ class Cascade:
         artifact: Artifact,
         *,
         redis_url: str | None = None,
-        cache_bytes: int = 64 << 20,
+        redis_seconds: float = TIMEOUT_SECONDS,
+        cache_bytes: int | None = None,
         device: str = "cpu",
     ) -> "Cascade":
         """A cascade over an opened artifact; its arrays stay memory-mapped.
 
         Stored lists are read from their table. Lazy ones are looked for in process memory
-        (`cache_bytes` a side), then in Redis where a URL is given, and else computed.
+        (`cache_bytes`, or `list_cache_bytes`, a side), then in Redis where a URL is given (`redis_seconds` a step at most),
+        and else computed.
         """
         sides = {
             modality: CandidateSide(
                 side.hamming.on(device),
                 side.pq_codes,
                 side.embeddings,
-                _lists(artifact, modality, redis_url, cache_bytes, device),
+                _lists(artifact, modality, redis_url, redis_seconds, cache_bytes, device),
             )
             for modality, side in artifact.sides.items()
         }
@@ -311,8 +315,22 @@ def _mapped(heads: Heads, modality: Modality, side: CandidateSide) -> CandidateS
     return replace(side, pq_codes=views["pq_codes"], embeddings=views["embeddings"])
 
 
+def list_cache_bytes(n_items: int) -> int:
+    """Bytes of lists that a lazy side of n_items keeps in process memory unless told otherwise.
+
+    Search structures may take 64 bytes an item of anonymous memory: 32 are the lists', 8 the hash
+    codes', 4 and another 16 a cached list the cache's own.
+    """
+    return min(LIST_CACHE_BYTES, LIST_CACHE_BYTES_AN_ITEM * n_items)
+
+
 def _lists(
-    artifact: Artifact, modality: Modality, redis_url: str | None, cache_bytes: int, device: str
+    artifact: Artifact,
+    modality: Modality,
+    redis_url: str | None,
+    redis_seconds: float,
+    cache_bytes: int | None,
+    device: str,
 ) -> LayeredLists | None:
     """Where a side's lists come from; None where the gallery has no bank for it."""
     bank, side, z = artifact.bank(modality.other), artifact.side(modality), artifact.manifest.bank.z
@@ -321,10 +339,13 @@ def _lists(
     computed = ComputedLists(side.embeddings, bank, z, device)
     if side.reverse_lists is not None:
         return LayeredLists([StoredLists(side.reverse_lists)], computed, z)
-    layers: list[ListLayer] = [MemoryLayer(len(side.hamming), z, cache_bytes)]
+    room = list_cache_bytes(len(side)) if cache_bytes is None else cache_bytes
+    layers: list[ListLayer] = [MemoryLayer(len(side), z, room)]
     if redis_url is not None:
         direction = next(d for d in Direction if d.candidate is modality)
-        layers.append(RedisLayer(redis_url, artifact.version, direction, z))
+        layers.append(
+            RedisLayer(redis_url, artifact.version, direction, z, timeout_seconds=redis_seconds)
+        )
     return LayeredLists(layers, computed, z)
 
 

@@ -54,6 +54,7 @@ def _open(settings: ServiceSettings) -> SearchEngine:
         settings.index,
         device=settings.device,
         redis_url=None if url is None else url.get_secret_value(),
+        redis_seconds=settings.redis_timeout_ms / 1000,
     )
 
 

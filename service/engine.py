@@ -19,7 +19,7 @@ from model.core.vectors import l2_normalised, query_vectors
 from model.encoders.opening import open_encoder
 from model.encoders.protocols import Encoder
 from model.reverse_lists.layers import ComputedLists, LayeredLists, MemoryLayer, StoredLists
-from model.reverse_lists.redis_layer import RedisLayer
+from model.reverse_lists.redis_layer import TIMEOUT_SECONDS, RedisLayer
 from service.errors import MissingModalityError, NoImageError, NotReadyError
 
 WEBP = "image/webp"
@@ -29,8 +29,6 @@ SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"GIF8": "image/gif",
     b"BM": "image/bmp",
-    b"II*\x00": "image/tiff",
-    b"MM\x00*": "image/tiff",
 }
 LIST_LAYERS = tuple(layer.name for layer in (MemoryLayer, StoredLists, RedisLayer, ComputedLists))
 PROBE_TEXT = "a picture"
@@ -65,7 +63,14 @@ class SearchEngine:
         self.artifact, self.encoder, self.cascade = artifact, encoder, cascade
 
     @classmethod
-    def open(cls, root: Path, *, device: str = "cpu", redis_url: str | None = None) -> Self:
+    def open(
+        cls,
+        root: Path,
+        *,
+        device: str = "cpu",
+        redis_url: str | None = None,
+        redis_seconds: float = TIMEOUT_SECONDS,
+    ) -> Self:
         """The published version of the index at `root`, whole and checked.
 
         Raises:
@@ -75,7 +80,9 @@ class SearchEngine:
         artifact = open_artifact(root)
         encoder = open_encoder(artifact.encoder_source, device)
         artifact.require_encoder(encoder.identity)
-        cascade = Cascade.from_artifact(artifact, redis_url=redis_url, device=device)
+        cascade = Cascade.from_artifact(
+            artifact, redis_url=redis_url, redis_seconds=redis_seconds, device=device
+        )
         return cls(artifact, encoder, cascade)
 
     @property

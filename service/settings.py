@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.core.types import Frozen
+from model.data.images import ImageLimits
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
@@ -13,8 +14,8 @@ REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 class Limits(Frozen):
     """What one request may hold; published by `GET /index` and named when it is hit."""
 
-    max_body_bytes: int = Field(default=20 * 2**20, ge=1024)
-    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_body_bytes: int = Field(default=ImageLimits().max_bytes, ge=1024)
+    max_pixels: int = Field(default=ImageLimits().max_pixels, ge=1)
     max_text_chars: int = Field(default=2000, ge=1)
     max_text_words: int = Field(default=256, ge=1)
     max_k: int = Field(default=1000, ge=1)
@@ -30,6 +31,7 @@ class ServiceSettings(BaseSettings):
     index: Path
     device: str = "cpu"
     redis_url: SecretStr | None = None
+    redis_timeout_ms: int = Field(default=50, ge=1, le=60_000)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     limits: Limits = Limits()

@@ -1,6 +1,7 @@
 """The README's commands run as they stand there, on small made-up data.
 
-What is changed on the way: `make` only says what it would do; `.venv/bin` commands are called in
+What is changed on the way: `make` only says what it would do, for `make test` would run these
+tests again, and `.ci/run` runs both commands themselves, the demo as `SMOKE=1`; `.venv/bin` commands are called in
 this process; training is one short epoch of small towers; the server takes a free port, which
 the curl lines then ask; `openai/clip-vit-base-patch32` is a folder with a tiny random CLIP.
 """
@@ -20,6 +21,7 @@ import httpx
 import numpy as np
 import pytest
 
+from benchmarks.smoke import announced_url
 from index_builder.scenes.generate import generate_gallery
 from index_builder.scenes.split import SceneSplit
 from tests.support.tiny_models import save_tiny_clip
@@ -39,6 +41,9 @@ def readme_commands() -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
+COMMANDS = readme_commands()
+
+
 @dataclass
 class World:
     """The folder that the commands run in, and the server that one of them starts."""
@@ -46,6 +51,14 @@ class World:
     folder: Path
     url: str = ""
     servers: list[subprocess.Popen[str]] = field(default_factory=list)
+    done: int = 0
+
+    def run_until(self, position: int) -> None:
+        """Run the README's lines that did not run yet, to this one: each needs those before it."""
+        for command in COMMANDS[self.done : position + 1]:
+            sys.stdout.write(f"$ {command}\n")  # shown with a failure
+            self.run(command)
+            self.done += 1
 
     def run(self, command: str) -> None:
         """Run one line of the README, which must succeed."""
@@ -73,10 +86,7 @@ class World:
         command = [sys.executable, "-m", "service.cli", *arguments, "--port", "0"]
         server = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True)
         self.servers.append(server)
-        assert server.stdout is not None
-        found = re.search(r"http://\S+:\d+", server.stdout.readline())
-        assert found is not None
-        self.url = found[0]
+        self.url = announced_url(server)
 
     def _curl(self, words: list[str]) -> None:
         parser = argparse.ArgumentParser()
@@ -136,12 +146,12 @@ def _save_precomp(folder: Path, split: str, count: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", readme_commands())
+@pytest.mark.parametrize("position", range(len(COMMANDS)), ids=COMMANDS)
 def test_a_command_of_the_readme_runs(
-    world: World, command: str, monkeypatch: pytest.MonkeyPatch
+    world: World, position: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(world.folder)
-    world.run(command)
+    world.run_until(position)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -168,8 +178,12 @@ def test_every_folder_of_the_readme_s_tree_exists() -> None:
         assert place.exists(), f"the README names {name}"
 
 
-@pytest.mark.parametrize("target", ["demo", "demo SMOKE=1", "test", "check", "format", "help"])
+@pytest.mark.parametrize(
+    "target",
+    ["demo", "demo SMOKE=1", "test", "check", "format", "venv", "bundled", "clean", "help"],
+)
 def test_every_make_target_says_what_it_would_do(target: str) -> None:
+    """A dry run: a real `make test` in here would start itself; `.ci/run` makes the real ones."""
     command = ["make", "-n", *target.split()]
     said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert said.stdout.strip()

@@ -47,7 +47,7 @@ class Manifest(Frozen):
     """Everything about a version that its arrays do not say themselves.
 
     `gallery` is the folder that relative sources of items lie below; `build_key` tells two
-    builds of the same inputs and options; `skipped` counts the records in `report.json`.
+    builds of the same inputs and options; `skipped` counts the gallery's records in `report.json`.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -89,7 +89,7 @@ class Manifest(Frozen):
         """
         try:
             content = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ArtifactError(f"{path} cannot be read: {error}") from error
         found = content.get("schema_version") if isinstance(content, dict) else None
         if found != SCHEMA_VERSION:
@@ -99,4 +99,6 @@ class Manifest(Frozen):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise ArtifactError(f"{path} is no manifest: {error}") from error
+            fault = error.errors()[0]
+            place = ".".join(str(part) for part in fault["loc"])
+            raise ArtifactError(f"{path} is no manifest: {place}: {fault['msg']}") from error

@@ -118,11 +118,11 @@ class Artifact:
             )
 
 
-def open_artifact(root: Path, version: str | None = None, *, verify: bool = True) -> Artifact:
+def open_artifact(root: Path, version: str | None = None) -> Artifact:
     """A version of the index, `CURRENT` by default.
 
     Manifest, sizes and small files are always checked; large files are read in full too unless
-    an earlier success is recorded for these very files, or `verify` is False.
+    an earlier success is recorded for these very files.
 
     Raises:
         VersionNotFoundError: nothing is published, or not that version.
@@ -132,7 +132,7 @@ def open_artifact(root: Path, version: str | None = None, *, verify: bool = True
     name = VersionStore(root).require(version)
     roots = RootLayout(root)
     layout = roots.version(name)
-    _check_files(roots, name, verify=verify)
+    _check_files(roots, name)
     manifest = Manifest.load(layout.manifest)
     _check_name(layout, manifest, name)
     return open_version(roots, layout, manifest)
@@ -157,12 +157,12 @@ def open_version(roots: RootLayout, layout: VersionLayout, manifest: Manifest) -
     )
 
 
-def _check_files(roots: RootLayout, version: str, *, verify: bool) -> None:
+def _check_files(roots: RootLayout, version: str) -> None:
     layout = roots.version(version)
     directory, record = layout.directory, roots.verified(version)
     table = DigestTable.load(layout.digests)
     check_sizes(directory, table)
-    known = not verify or is_recorded(record, directory, table)
+    known = is_recorded(record, directory, table)
     check_contents(directory, table, small_only=known)
     if not known:
         record_verified(record, directory, table)

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from model.artifact.digests import DigestTable, check_contents, check_sizes, record_verified
@@ -60,7 +60,7 @@ class VersionStore:
             value = json.loads(path.read_bytes())
             for key in keys:
                 value = value[key]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ArtifactError(f"{path} has no readable {'.'.join(keys)}: {error}") from error
         return value
 
@@ -92,7 +92,8 @@ class VersionStore:
         table = DigestTable.load(layout.digests)
         record_verified(self.layout.verified(version), target, table)
         self._point_to(version)
-        self.prune(keep)
+        with suppress(OSError):  # it is published: what will not go now goes with the next
+            self.prune(keep)
         return target
 
     def prune(self, keep: int) -> list[str]:
@@ -148,9 +149,13 @@ class VersionStore:
         self.layout.verified(version).unlink(missing_ok=True)
 
     def _delete_unused_encoders(self) -> None:
+        """None goes while a version stands that does not say which encoder it needs."""
         if not self.layout.encoders.is_dir():
             return
-        used = {str(self.fact(name, "encoder", "digest"))[:16] for name in self.names()}
+        try:
+            used = {str(self.fact(name, "encoder", "digest"))[:16] for name in self.names()}
+        except ArtifactError:
+            return
         for snapshot in self.layout.encoders.iterdir():
             if snapshot.name not in used:
                 shutil.rmtree(snapshot)

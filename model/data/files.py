@@ -35,6 +35,21 @@ def inside(folder: Path, relative: str, what: str) -> Path:
     return folder / os.path.relpath(path, root)
 
 
+def storable(path: Path) -> Path:
+    """The path, whose name UTF-8 can hold, as an index needs it to.
+
+    Raises:
+        DataFormatError: a name with other bytes.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise DataFormatError(
+            f"a file name needs to be UTF-8, got {os.fsencode(path)!r}"
+        ) from error
+    return path
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file, split at line feeds only.
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.data.files import in_order, is_image_name
+from model.data.files import in_order, is_image_name, storable
 from model.data.records import Collection, ImageRef, Layout, Record
 
 
@@ -13,8 +13,11 @@ def open_image_folder(folder: Path, name: str) -> Collection:
     """The images, in order of their paths; hidden files and folders are passed over.
 
     An id is the path without its ending; files that differ in nothing else keep theirs.
+
+    Raises:
+        DataFormatError: a name that is not UTF-8.
     """
-    paths = in_order(path.relative_to(folder) for path in image_files(folder))
+    paths = in_order(storable(path).relative_to(folder) for path in image_files(folder))
     stems = Counter(path.with_suffix("") for path in paths)
     records = [
         Record(_id(path, stems), ImageRef(folder / path), captions=(), metadata={})

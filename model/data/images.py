@@ -63,7 +63,7 @@ _UPRIGHT = {
 class ImageLimits(Frozen):
     """What an image may be at most, and at least."""
 
-    max_bytes: int = 20_000_000
+    max_bytes: int = 20 * 2**20
     max_pixels: int = 50_000_000
     min_side: int = 2
 

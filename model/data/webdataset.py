@@ -11,7 +11,7 @@ from typing import BinaryIO
 from pydantic import JsonValue
 
 from model.core.errors import DataFormatError
-from model.data.files import IMAGE_SUFFIXES, in_order
+from model.data.files import IMAGE_SUFFIXES, in_order, storable
 from model.data.records import Collection, ImageRef, Layout, Record
 from model.data.values import caption_values, json_value, text_value
 
@@ -50,7 +50,7 @@ def open_webdataset(shards: list[Path], name: str) -> Collection:
     Raises:
         DataFormatError: a shard that is cut short or compressed, or a sample that breaks the form.
     """
-    records = [record for shard in shards for record in _records(shard)]
+    records = [record for shard in shards for record in _records(storable(shard))]
     return Collection(name, Layout.WEBDATASET, records)
 
 

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
 from model.encoders.transformer_files import (
     digest_files,
+    has_weights,
     is_preprocessing,
     load_local,
     model_files,
@@ -32,7 +33,7 @@ class GridBackbone(nn.Module):
         self.grid = grid
         self._directory = directory
         self.processor: Any = load_local(AutoImageProcessor, directory)
-        self.pretrained = any(path.suffix == ".safetensors" for path in model_files(directory))
+        self.pretrained = has_weights(directory)
         self.model: nn.Module = _vision_model(directory, pretrained=self.pretrained)
 
     @property
@@ -41,7 +42,8 @@ class GridBackbone(nn.Module):
         size = self.processor.size
         height, width = (size.get(key, 224) for key in ("height", "width"))
         with torch.inference_mode():
-            return int(self(torch.zeros(1, 3, height, width)).shape[2])
+            device = next(self.model.parameters()).device
+            return int(self(torch.zeros(1, 3, height, width, device=device)).shape[2])
 
     def pixels(self, images: Sequence[Image.Image]) -> Float[Tensor, "b 3 h w"]:
         """Prepared pixels of RGB images."""

@@ -13,7 +13,6 @@ from model.encoders.dual import DualEncoder
 from model.encoders.protocols import Encoder, EncoderIdentity, EncoderKind
 from model.encoders.towers import VSEConfig
 from model.encoders.transformer_files import (
-    copy_model,
     digest_files,
     is_preprocessing,
     model_files,
@@ -106,11 +105,6 @@ def write_encoder_file(directory: Path, description: EncoderFile) -> None:
     """Write `encoder.json`."""
     text = description.model_dump_json(indent=2)
     (directory / ENCODER_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-def copy_part(source: Path, directory: Path) -> None:
-    """Copy a tower's transformers files into a checkpoint."""
-    copy_model(source, directory)
 
 
 def _encoder_files(directory: Path) -> list[Path]:

@@ -24,7 +24,9 @@ class VSEConfig(Frozen):
 
     `word_dim` is the width of the word features that the text tower attends over: a
     transformer's hidden width, or a BiGRU's and its word embeddings' together. `input_dropout`
-    acts on features, `drop_rows` on whole regions and words (a fifth in the paper).
+    acts on features, `drop_rows` on whole regions and words (a fifth in the paper). Regions are
+    reduced to `region_components` principal components, where given: thousands of dimensions
+    overfit thousands of images.
     """
 
     region_dim: int
@@ -35,6 +37,7 @@ class VSEConfig(Frozen):
     word_embedding_dim: int = 300
     max_words: int = 40
     grid: int | None = None
+    region_components: int | None = None
     input_dropout: float = 0.2
     drop_rows: float = 0.2
 
@@ -44,13 +47,18 @@ class AttentiveTower(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    basis: Tensor | None
 
-    def __init__(self, in_dim: int, config: VSEConfig) -> None:
+    def __init__(self, in_dim: int, config: VSEConfig, n_components: int | None = None) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(in_dim))
         self.register_buffer("scale", torch.ones(()))
+        basis = None if n_components is None else torch.eye(in_dim)[:, :n_components]
+        self.register_buffer("basis", basis)  # (F, P)
         self.dropout = nn.Dropout(config.input_dropout)
-        self.projection = ResidualProjection(in_dim, config.embedding_dim, config.input_dropout)
+        self.projection = ResidualProjection(
+            n_components or in_dim, config.embedding_dim, config.input_dropout
+        )
         self.attention = ExternalAttention(config.embedding_dim)
         self.drop_rows = config.drop_rows
         # Attention starts as the mean over rows, which small data sets cannot overfit.
@@ -58,9 +66,16 @@ class AttentiveTower(nn.Module):
         nn.init.zeros_(self.attention.memory.bias)
 
     def standardise(self, rows: Float[Tensor, "n f"]) -> None:
-        """Centre features on the mean of these rows and scale them by their joint deviation."""
+        """Centre features on the mean of these rows and scale them by their joint deviation.
+
+        A tower with a basis learns it first: the rows' principal directions.
+        """
         self.mean.copy_(rows.mean(dim=0))
-        self.scale.copy_(rows.std().clamp_min(1e-6))
+        if self.basis is not None:
+            centred = (rows - self.mean).double()
+            directions = torch.linalg.eigh(centred.T @ centred).eigenvectors  # ascending
+            self.basis.copy_(directions.flip(1)[:, : self.basis.shape[1]])
+        self.scale.copy_(self._reduced(rows).std().clamp_min(1e-6))
 
     def forward(
         self, rows: Float[Tensor, "b r f"], valid: Bool[Tensor, "b r"]
@@ -69,9 +84,14 @@ class AttentiveTower(nn.Module):
         if self.training and self.drop_rows > 0:
             valid = _drop(valid, self.drop_rows)
         # Padding costs nothing: only valid rows are projected.
-        standard = (rows[valid] - self.mean) / self.scale  # (n, F)
+        standard = self._reduced(rows[valid]) / self.scale  # (n, F or P)
         embedding: Tensor = self.attention(self.projection(self.dropout(standard)), valid)
         return embedding
+
+    def _reduced(self, rows: Float[Tensor, "n f"]) -> Float[Tensor, "n p"]:
+        """Centred rows, in the basis where there is one."""
+        centred = rows - self.mean
+        return centred if self.basis is None else centred @ self.basis
 
 
 class WordGRU(nn.Module):
@@ -114,7 +134,7 @@ class VSE(nn.Module):
     def __init__(self, config: VSEConfig) -> None:
         super().__init__()
         self.config = config
-        self.image = AttentiveTower(config.region_dim, config)
+        self.image = AttentiveTower(config.region_dim, config, config.region_components)
         self.text = AttentiveTower(config.word_dim, config)
         self.words = WordGRU(config) if config.text is TextTowerKind.BIGRU else None
 

@@ -11,11 +11,13 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from transformers.utils import logging
 
 from model.core.errors import CheckpointError
 
 SUFFIXES = (".json", ".safetensors", ".txt", ".model")
+_OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx")
 _PREPROCESSING = ("preprocessor", "processor", "tokenizer", "vocab", "merges", "special_tokens")
 
 
@@ -29,12 +31,15 @@ def resolve(source: str | Path) -> Path:
         return Path(source)
     patterns = [f"*{suffix}" for suffix in SUFFIXES]
     try:
-        return Path(snapshot_download(str(source), allow_patterns=patterns))
+        directory = Path(snapshot_download(str(source), allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"a model is a directory or a hub name, got {str(source)!r}, which is neither here "
             f"nor to be fetched ({type(error).__name__})"
         ) from error
+    if not has_weights(directory):
+        raise CheckpointError(f"the hub's {source} has no weights as safetensors")
+    return directory
 
 
 def model_files(directory: Path) -> list[Path]:
@@ -42,6 +47,20 @@ def model_files(directory: Path) -> list[Path]:
     return sorted(
         path for path in directory.iterdir() if path.is_file() and path.suffix in SUFFIXES
     )
+
+
+def has_weights(directory: Path) -> bool:
+    """Whether a model comes with weights; without any file of weights it starts from scratch.
+
+    Raises:
+        CheckpointError: there are weights, but not as safetensors.
+    """
+    if any(path.suffix == ".safetensors" for path in model_files(directory)):
+        return True
+    others = sorted(p.name for p in directory.iterdir() if p.suffix in _OTHER_WEIGHTS)
+    if others:
+        raise CheckpointError(f"weights need to be safetensors, {directory} has {others[0]}")
+    return False
 
 
 def copy_model(directory: Path, target: Path) -> None:
@@ -77,6 +96,6 @@ def load_local(loader: Any, directory: Path, **options: object) -> Any:  # noqa:
         return loader.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False, **options
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{directory} is no transformers model: {reason}") from error

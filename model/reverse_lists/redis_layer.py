@@ -17,8 +17,7 @@ from model.core.errors import InputError
 from model.core.types import Direction, HalfArray, RowArray
 from model.reverse_lists.layers import Found
 
-CONNECT_SECONDS = 0.05
-READ_SECONDS = 0.02
+TIMEOUT_SECONDS = 0.05
 KEEP_SECONDS = 7 * 24 * 3600
 
 log = logging.getLogger(__name__)
@@ -72,9 +71,12 @@ class RedisLayer:
         direction: Direction,
         z: int,
         *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take a redis URL; no connection is made before the first look-up.
+        """Take a redis URL, and how long connecting and an answer may each take.
+
+        No connection is made before the first look-up.
 
         Raises:
             InputError: the URL is none that redis understands.
@@ -84,8 +86,8 @@ class RedisLayer:
         try:
             self._client = redis.Redis.from_url(
                 url,
-                socket_connect_timeout=CONNECT_SECONDS,
-                socket_timeout=READ_SECONDS,
+                socket_connect_timeout=timeout_seconds,
+                socket_timeout=timeout_seconds,
                 retry=Retry(NoBackoff(), 0),
             )
         except ValueError as error:

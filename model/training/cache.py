@@ -15,21 +15,32 @@ from model.data.records import Collection
 def fingerprint(collection: Collection, *parts: object) -> str:
     """A digest of what a collection holds and of whatever else features depend on."""
     total = hashlib.sha256(repr(parts).encode())
+    states: dict[Path, str] = {}
     for record in collection.records:
-        image = record.image
-        place = (image.path.name, image.offset, image.length) if image else None
+        place = None
+        if record.image is not None:
+            path = record.image.path
+            if path not in states:  # a tar of many images is asked once
+                states[path] = _state(path)
+            place = (states[path], record.image.offset, record.image.length)
         total.update(repr((record.id, place, record.captions)).encode())
     return total.hexdigest()[:16]
+
+
+def _state(path: Path) -> str:
+    """Place, size and time of a file: what changes when its content does."""
+    stat = path.stat()
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def cached(
     path: Path,
     n_rows: int,
     blocks: Sequence[slice],
-    compute: Callable[[int], NDArray[np.float16]],
+    compute: Callable[[int], NDArray[np.floating]],
     label: str,
-) -> NDArray[np.float16]:
-    """A memory-mapped fp16 array of n_rows rows as wide as the first block, filled block by block.
+) -> NDArray[np.floating]:
+    """A memory-mapped array of n_rows rows, as wide as its blocks, filled block by block.
 
     Finished blocks survive a kill; the file gets its name when all are there.
     """
@@ -38,13 +49,20 @@ def cached(
         partial, done = path.with_suffix(".partial"), path.with_suffix(".done")
         first = json.loads(done.read_text()) if done.exists() and partial.exists() else 0
         for i in tqdm(range(first, len(blocks)), desc=label, initial=first, total=len(blocks)):
-            block = compute(i)
+            block: NDArray[np.floating] = compute(i)
             shape = (n_rows, *block.shape[1:])
-            out = np.lib.format.open_memmap(partial, "r+" if i else "w+", np.float16, shape)
+            out = np.lib.format.open_memmap(partial, "r+" if i else "w+", block.dtype, shape)
             out[blocks[i]] = block
             out.flush()
-            done.write_text(json.dumps(i + 1))
+            replace_text(done, json.dumps(i + 1))
         partial.rename(path)
         done.unlink(missing_ok=True)
-    stored: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
+    stored: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
     return stored
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    partial = path.with_name(path.name + ".new")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

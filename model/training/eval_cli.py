@@ -9,7 +9,8 @@ from time import perf_counter
 from tqdm import tqdm
 
 from model.checkpoint import open_checkpoint
-from model.core.errors import InputError, MeetError
+from model.core.command import exit_status
+from model.core.errors import InputError
 from model.core.metrics import Recalls
 from model.core.types import CandidateBudget, Modality
 from model.data.open import open_collection
@@ -56,13 +57,14 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
     told = parser().parse_args(argv)
-    try:
-        result = _evaluate_index(told) if told.index else _evaluate_checkpoint(told)
-    except MeetError as error:
-        print(f"meet-eval: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+    return exit_status("meet-eval", lambda: _run(told))
+
+
+def _run(told: argparse.Namespace) -> None:
+    if told.seed < 0:
+        raise InputError(f"--seed must be 0 or more, got {told.seed}")
+    result = _evaluate_index(told) if told.index else _evaluate_checkpoint(told)
     print(result.model_dump_json(indent=2) if told.json else table(result))  # noqa: T201
-    return 0
 
 
 def table(result: Evaluation) -> str:
@@ -89,7 +91,7 @@ def _evaluate_checkpoint(told: argparse.Namespace) -> Evaluation:
     opened = open_checkpoint(told.checkpoint, told.device)
     pairs = Pairs.of(open_collection(told.data, told.split))
     _check_folds(told.folds, len(pairs.image_rows))
-    cache = cache_of(Path(told.checkpoint))
+    cache = cache_of(Path(told.checkpoint).resolve())
     split = Embedded(embed_pairs(opened.encoder, pairs, cache), pairs.image_of_text)
     encoded = perf_counter()
     bank = _bank(told, opened.encoder, cache)

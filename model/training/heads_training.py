@@ -4,7 +4,7 @@ The released code detaches the hash layers' input from the encoder; on embedding
 still the same objective is reached in seconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -27,18 +27,17 @@ from model.training.options import HeadsOptions
 
 
 def train_heads(
-    embeddings: Mapping[Modality, FloatArray], image_of_text: RowArray, options: HeadsOptions
+    embeddings: Mapping[Modality, FloatArray],
+    image_of_text: RowArray,
+    options: HeadsOptions,
+    watch: Callable[[Heads], float] | None = None,
 ) -> Heads:
     """Heads for unit embeddings of images (N, D) and their captions (T, D).
 
     They start from the fitted ones (PCA and a rotation); codebooks are learned anew after
-    every epoch.
+    every epoch. `watch` gives an epoch's heads a figure to show beside the loss.
     """
-    config = HeadsConfig(
-        embedding_dim=embeddings[Modality.IMAGE].shape[1],
-        n_bits=options.n_bits,
-        n_subspaces=options.n_subspaces,
-    )
+    config = options.config(embeddings[Modality.IMAGE].shape[1])
     start = fit_heads(config, embeddings, options.seed)
     torch.manual_seed(options.seed)
     layers = {m: HashLayer(config, start.heads[m]) for m in Modality}
@@ -46,18 +45,24 @@ def train_heads(
     optimiser = torch.optim.Adam(parameters, lr=options.learning_rate)
     data = {m: torch.from_numpy(embeddings[m]) for m in Modality}
     books = {m: torch.from_numpy(start.heads[m].codebooks) for m in Modality}
-    for epoch in tqdm(range(options.epochs), desc="heads"):
+    for epoch in range(options.epochs):
+        losses = []
         rng = np.random.default_rng((options.seed, epoch))
         order = rng.permutation(len(image_of_text))
-        for i in range(0, len(order), options.batch_size):
+        label = f"heads {epoch + 1}/{options.epochs}"
+        for i in tqdm(range(0, len(order), options.batch_size), desc=label, leave=False):
             loss = _loss(
                 layers, books, data, image_of_text, order[i : i + options.batch_size], options
             )
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            losses.append(float(loss.detach()))
         books = {m: _codebooks(layers[m], data[m], config, options.seed) for m in Modality}
-    return Heads(config, {m: _head(layers[m], books[m]) for m in Modality})
+        heads = Heads(config, {m: _head(layers[m], books[m]) for m in Modality})
+        shown = "" if watch is None else f", dev rSum in the hash space {watch(heads):.1f}"
+        tqdm.write(f"{label}: loss {np.mean(losses):.3f}{shown}")
+    return heads
 
 
 def _loss(

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from model.core.types import Frozen
+from model.heads.heads import HeadsConfig
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -28,6 +29,7 @@ class VSEOptions(Frozen):
     min_word_count: Count = 3
     max_words: Annotated[int, Field(ge=3)] = 40
     grid: Count = 4
+    region_components: Count = 256
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -44,3 +46,13 @@ class HeadsOptions(Frozen):
     beta_1: Annotated[float, Field(ge=0)] = 1.0
     beta_2: Annotated[float, Field(ge=0)] = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
+
+    def config(self, embedding_dim: int) -> HeadsConfig:
+        """The heads' widths.
+
+        Raises:
+            CodeShapeError: K is no multiple of 8, or M does not divide it.
+        """
+        return HeadsConfig(
+            embedding_dim=embedding_dim, n_bits=self.n_bits, n_subspaces=self.n_subspaces
+        )

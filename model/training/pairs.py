@@ -86,7 +86,6 @@ class Pairs:
         return by_image[np.lexsort((rng.random(len(by_image)), turn))]
 
 
-def _cut(rows: RowArray, size: int) -> Iterator[RowArray]:
-    whole = max(len(rows) // size, 1)
-    for start in range(0, whole * size, size):
-        yield rows[start : start + size]
+def _cut(rows: RowArray, size: int) -> list[RowArray]:
+    """Batches of `size` rows or a few more, so that none is left over."""
+    return np.array_split(rows, max(len(rows) // size, 1))

@@ -2,32 +2,39 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from model.checkpoint import HEADS_FILE, STAGE_TWO_FILE
-from model.core.errors import DataFormatError
+from model.core.errors import DataFormatError, InputError
+from model.core.metrics import Recalls, ranks_of_pairs
 from model.core.types import FloatArray, Modality
+from model.core.vectors import l2_normalised
 from model.data.open import open_collection
 from model.data.records import Collection
 from model.encoders.backbone import GridBackbone
 from model.encoders.opening import (
+    ENCODER_FILE,
     EncoderFile,
-    copy_part,
     open_encoder,
+    read_encoder_file,
     save_snapshot,
     write_encoder_file,
 )
-from model.encoders.protocols import EncoderKind
+from model.encoders.protocols import Encoder, EncoderKind
 from model.encoders.towers import VSE, TextTowerKind, VSEConfig
-from model.encoders.transformer_files import digest_files, model_files, resolve
+from model.encoders.transformer_files import copy_model, digest_files, model_files, resolve
 from model.encoders.transformer_words import TransformerWords
 from model.encoders.vocabulary import Vocabulary
 from model.encoders.vse import TEXT, VISION, VSEParts, WordTable, save_vse
+from model.heads.heads import Heads
 from model.training.calibration import calibrate
 from model.training.embedding import embed_pairs
 from model.training.features import (
@@ -44,8 +51,11 @@ from model.training.vse_training import SplitFeatures, Trained, embed, train_vse
 
 BIGRU = "bigru"
 DEV_NAMES = ("dev", "val")
+# Calibration looks at every pair of held-out images and captions: more would not fit in memory.
+MOST_HELD_OUT = 2000
 LIST_DEPTH = 128
 TRAINING_FILE = "training.json"
+PARTS = ("train", "held_out", "dev")
 
 Embeddings = Mapping[Modality, FloatArray]
 
@@ -62,7 +72,8 @@ class Splits:
     def of(cls, data: str, held_out: float, seed: int) -> "Splits":
         """Splits of a data set: its `train` less a seeded share, and `dev` or `val` if there."""
         whole = Pairs.of(open_collection(data, "train"))
-        train, held = whole.hold_out(held_out, seed)
+        share = min(held_out, MOST_HELD_OUT / len(whole.image_rows))
+        train, held = whole.hold_out(share, seed)
         return cls(train, held, _dev(data) or held)
 
 
@@ -76,69 +87,106 @@ def run_vse(
     device: torch.device,
 ) -> None:
     """Train a VSE with its heads and weights; everything it needs ends up in `out`."""
-    splits = Splits.of(data, options.held_out, options.seed)
-    cache = cache_of(out)
-    backbone = GridBackbone(resolve(vision), options.grid).to(device) if vision else None
-    frozen = backbone is not None and backbone.pretrained
-    tower = _TextSide.of(text, splits.train, options, device)
+    heads.config(options.embedding_dim)  # refused now, not after an hour
+    splits, cache = Splits.of(data, options.held_out, options.seed), cache_of(out)
+    with replacing(out) as target:
+        backbone = GridBackbone(resolve(vision), options.grid).to(device) if vision else None
+        frozen = backbone is not None and backbone.pretrained
+        tower = _TextSide.of(text, splits.train, options, device)
 
-    def features(pairs: Pairs) -> SplitFeatures:
-        images = image_features(pairs, backbone, cache, frozen=frozen, device=device)
-        return SplitFeatures(images, tower.words_of(pairs, cache), pairs.image_of_text)
+        def features(pairs: Pairs) -> SplitFeatures:
+            images = image_features(pairs, backbone, cache, frozen=frozen, device=device)
+            return SplitFeatures(images, tower.words_of(pairs, cache), pairs.image_of_text)
 
-    train = features(splits.train)
-    config = _config(train, backbone, tower, options, frozen=frozen)
-    torch.manual_seed(options.seed)
-    model = Trained(VSE(config), None if frozen else backbone, options.temperature)
-    _standardise(model, train, tower)
-    state = RunState(cache / "state", _key(data, text, vision, options))
-    trained = train_vse(
-        model, train, features(splits.dev), splits.train.batches, options, state, device
-    )
-    _save_encoder(trained, config, out, text, vision, tower)
-    embeddings = embed(trained, train, device)
-    held_out = embed(trained, features(splits.held_out), device)
-    _finish(splits, embeddings, held_out, out, heads, {"vse": options.model_dump()}, data)
+        train = features(splits.train)
+        config = _config(train, backbone, tower, options, frozen=frozen)
+        torch.manual_seed(options.seed)
+        model = Trained(VSE(config), None if frozen else backbone, options.temperature)
+        _standardise(model, train, tower)
+        state = RunState(cache / "state", _key(splits.train, train, config, tower, options))
+        dev, held = features(splits.dev), features(splits.held_out)
+        trained = train_vse(model, train, dev, splits.train.batches, options, state, device)
+        _save_encoder(trained, config, target, out.name, text, vision, tower)
+        embedded = {
+            s: embed(trained, f, device) for s, f in zip(PARTS, (train, held, dev), strict=True)
+        }
+        _finish(splits, embedded, target, heads, {"vse": options.model_dump()}, data)
+    state.clear()
 
 
 def run_heads(
     data: str, out: Path, encoder: str, held_out: float, options: HeadsOptions, device: str
 ) -> None:
     """Train heads and weights for an encoder as it is; `out` holds a copy of it."""
-    splits = Splits.of(data, held_out, options.seed)
+    splits, cache = Splits.of(data, held_out, options.seed), cache_of(out)
     opened = open_encoder(encoder, device)
-    target = out / EncoderKind.DUAL.value if opened.identity.kind is EncoderKind.DUAL else out
-    save_snapshot(encoder, target)
-    if opened.identity.kind is EncoderKind.DUAL:
-        write_encoder_file(out, EncoderFile(kind=EncoderKind.DUAL, name=opened.identity.name))
-    train, held = (
-        embed_pairs(opened, pairs, cache_of(out)) for pairs in (splits.train, splits.held_out)
-    )
-    _finish(splits, train, held, out, options, {"encoder": opened.identity.name}, data)
+    options.config(opened.identity.embedding_dim)
+    with replacing(out) as target:
+        _copy_encoder(encoder, opened, target)
+        parts = zip(PARTS, (splits.train, splits.held_out, splits.dev), strict=True)
+        embedded = {s: embed_pairs(opened, pairs, cache) for s, pairs in parts}
+        _finish(splits, embedded, target, options, {"encoder": opened.identity.name}, data)
 
 
 def cache_of(checkpoint: Path) -> Path:
     """Where extracted features are kept: beside the checkpoint."""
-    return checkpoint.with_name(checkpoint.name + ".cache")
+    return checkpoint.resolve().with_name(checkpoint.resolve().name + ".cache")
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """A folder to fill that takes the place of `out` when all is there, and not before.
+
+    Raises:
+        InputError: `out` holds something else than a checkpoint.
+    """
+    if out.exists() and not (out / ENCODER_FILE).exists() and (out.is_file() or any(out.iterdir())):
+        raise InputError(f"--out is a new folder or a checkpoint to replace, got {out}")
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _copy_encoder(source: str, opened: Encoder, target: Path) -> None:
+    """A checkpoint's encoder as it stands, or a bare dual model in a folder of its own."""
+    if read_encoder_file(resolve(source)) is not None:
+        save_snapshot(source, target)
+        return
+    save_snapshot(source, target / EncoderKind.DUAL.value)
+    write_encoder_file(target, EncoderFile(kind=EncoderKind.DUAL, name=opened.identity.name))
 
 
 def _finish(
     splits: Splits,
-    train: Embeddings,
-    held_out: Embeddings,
-    out: Path,
+    embedded: Mapping[str, Embeddings],
+    target: Path,
     options: HeadsOptions,
     described: Mapping[str, object],
     data: str,
 ) -> None:
-    heads = train_heads(train, splits.train.image_of_text, options)
-    heads.save(out / HEADS_FILE)
+    """Heads, Stage II's weights, and a record of how they were made."""
+    train, held, dev = (embedded[part] for part in PARTS)
+
+    def watch(heads: Heads) -> float:
+        vectors = {m: l2_normalised(heads.hash_space(m, dev[m])) for m in Modality}
+        similarities = vectors[Modality.IMAGE] @ vectors[Modality.TEXT].T
+        return Recalls.of(*ranks_of_pairs(similarities, splits.dev.image_of_text)).rsum
+
+    heads = train_heads(train, splits.train.image_of_text, options, watch)
+    heads.save(target / HEADS_FILE)
     name = f"{len(splits.held_out.image_rows)} held-out images of {Path(data).name}:train"
     tqdm.write(f"calibrating Stage II on {name}")
-    stage_two = calibrate(held_out, splits.held_out.image_of_text, train, LIST_DEPTH, name)
-    (out / STAGE_TWO_FILE).write_text(stage_two.model_dump_json(indent=2) + "\n")
+    stage_two = calibrate(held, splits.held_out.image_of_text, train, LIST_DEPTH, name)
+    (target / STAGE_TWO_FILE).write_text(stage_two.model_dump_json(indent=2) + "\n")
     record = {**described, "heads": options.model_dump(), "data": Path(data).name}
-    (out / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    (target / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n")
 
 
 @dataclass(frozen=True)
@@ -186,9 +234,15 @@ def _config(
         word_embedding_dim=options.word_embedding_dim,
         max_words=options.max_words,
         grid=backbone.grid if backbone else None,
+        region_components=_components(region_dim, options, frozen=frozen or backbone is None),
         input_dropout=options.input_dropout,
         drop_rows=options.drop_rows,
     )
+
+
+def _components(region_dim: int, options: VSEOptions, *, frozen: bool) -> int | None:
+    """Principal components for frozen features that are wider than that."""
+    return options.region_components if frozen and region_dim > options.region_components else None
 
 
 def _standardise(model: Trained, train: SplitFeatures, tower: _TextSide) -> None:
@@ -203,25 +257,31 @@ def _standardise(model: Trained, train: SplitFeatures, tower: _TextSide) -> None
 
 
 def _save_encoder(
-    model: Trained, config: VSEConfig, out: Path, text: str, vision: str | None, tower: _TextSide
+    model: Trained,
+    config: VSEConfig,
+    out: Path,
+    name: str,
+    text: str,
+    vision: str | None,
+    tower: _TextSide,
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     model.eval()
     words: torch.nn.Module = tower.transformer or torch.nn.Identity()
     if model.vse.words is not None and tower.vocabulary is not None:
         words = WordTable(model.vse.words, tower.vocabulary, config.max_words)
     save_vse(VSEParts(config, model.vse, words, model.backbone), out)
     if tower.transformer is not None:
-        copy_part(resolve(text), out / TEXT)
+        copy_model(resolve(text), out / TEXT)
     if model.backbone is not None:
         model.backbone.save(out / VISION)
     elif vision is not None:
-        copy_part(resolve(vision), out / VISION)
-    write_encoder_file(out, EncoderFile(kind=EncoderKind.VSE, name=out.name, vse=config))
+        copy_model(resolve(vision), out / VISION)
+    write_encoder_file(out, EncoderFile(kind=EncoderKind.VSE, name=name, vse=config))
 
 
 def _dev(data: str) -> Pairs | None:
-    for name in DEV_NAMES:
+    """The dev split; a file or a pattern of shards is one split and has none."""
+    for name in DEV_NAMES if Path(data).is_dir() else ():
         found = _open_if_there(data, name)
         if found is not None:
             return Pairs.of(found)
@@ -237,6 +297,16 @@ def _open_if_there(data: str, split: str) -> Collection | None:
         raise
 
 
-def _key(data: str, text: str, vision: str | None, options: VSEOptions) -> str:
-    told = f"{Path(data).resolve()} {text} {vision} {options.model_dump_json()}"
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+def _key(
+    train: Pairs,
+    features: SplitFeatures,
+    config: VSEConfig,
+    tower: _TextSide,
+    options: VSEOptions,
+) -> str:
+    """A digest of everything that a run's weights follow from: its very inputs among it."""
+    total = hashlib.sha256(f"{options.model_dump_json()} {config} {tower.digest}".encode())
+    total.update(repr((train.captions, train.image_of_text.tolist())).encode())
+    for start in range(0, len(features.images), 1024):
+        total.update(np.ascontiguousarray(features.images[start : start + 1024]).data)
+    return total.hexdigest()

@@ -1,13 +1,17 @@
 """A run's state after each epoch, so that a killed run goes on where it was."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from model.training.cache import replace_text
 
 STATE, EPOCH = "state.safetensors", "state.json"
 
@@ -23,24 +27,32 @@ class RunState:
         self._directory.mkdir(parents=True, exist_ok=True)
         name = f"{epoch}-{STATE}"
         save_file(_tensors(modules, optimiser), self._directory / name)
-        partial = self._directory / f"{EPOCH}.partial"
-        partial.write_text(json.dumps({"key": self._key, "epoch": epoch, "file": name}))
-        partial.rename(self._directory / EPOCH)
+        described = {"key": self._key, "epoch": epoch, "file": name}
+        replace_text(self._directory / EPOCH, json.dumps(described))
         for old in self._directory.glob(f"*-{STATE}"):
             if old.name != name:
                 old.unlink()
 
     def restore(self, modules: Mapping[str, nn.Module], optimiser: Optimizer) -> int:
-        """The number of epochs already done, with their state in place; 0 for a new run."""
-        path = self._directory / EPOCH
-        described = json.loads(path.read_text()) if path.exists() else {}
-        if described.get("key") != self._key:
+        """The number of epochs already done, with their state in place; 0 for a new run.
+
+        A state of another run, or one that cannot be read, is a new run.
+        """
+        try:
+            described = json.loads((self._directory / EPOCH).read_text())
+            if described["key"] != self._key:
+                return 0
+            tensors = load_file(self._directory / described["file"])
+        except (OSError, ValueError, KeyError, SafetensorError):
             return 0
-        tensors = load_file(self._directory / described["file"])
         for name, module in modules.items():
             module.load_state_dict(_under(f"{name}/", tensors))
         _restore_optimiser(optimiser, _under("optimiser/", tensors))
         return int(described["epoch"]) + 1
+
+    def clear(self) -> None:
+        """Forget the run: it is finished."""
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def _tensors(modules: Mapping[str, nn.Module], optimiser: Optimizer) -> dict[str, Tensor]:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from model.core.errors import InputError, MeetError
+from model.core.command import exit_status
+from model.core.errors import CodeShapeError, InputError
 from model.encoders.opening import named_device
 from model.training.options import HeadsOptions, VSEOptions
 from model.training.recipe import BIGRU, run_heads, run_vse
@@ -44,18 +45,15 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
     told = parser().parse_args(argv)
-    try:
-        _run(told)
-    except MeetError as error:
-        print(f"meet-train: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
+    return exit_status("meet-train", lambda: _run(told))
 
 
 def _run(told: argparse.Namespace) -> None:
     given = _told(told, HeadsOptions, "heads_", skip=("seed",))
-    heads = _checked(HeadsOptions, {**given, "seed": told.seed})
+    heads = _checked(HeadsOptions, {**given, "seed": told.seed}, "heads-")
     if told.command == "heads":
+        if not 0 < told.held_out < 1:
+            raise InputError(f"--held-out is a share in (0, 1), got {told.held_out}")
         run_heads(told.data, told.out, told.encoder, told.held_out, heads, told.device)
         return
     recipe = BIGRU_RECIPE if told.text == BIGRU else TRANSFORMER_RECIPE
@@ -65,13 +63,15 @@ def _run(told: argparse.Namespace) -> None:
     run_vse(told.data, told.out, told.text, told.vision, options, heads, device)
 
 
-def _checked(options: type[Options], values: dict[str, Any]) -> Options:
+def _checked(options: type[Options], values: dict[str, Any], prefix: str = "") -> Options:
     """The options, or an error that names the first flag that breaks its rule."""
     try:
         return options(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        flag = str(first["loc"][0]).replace("_", "-")
+        if not first["loc"]:
+            raise CodeShapeError(first["msg"]) from error
+        flag = prefix + str(first["loc"][0]).replace("_", "-")
         raise InputError(f"--{flag}: {first['msg']}, got {first['input']}") from error
 
 

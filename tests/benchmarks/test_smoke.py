@@ -1,11 +1,14 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.smoke import Answer, main
+from benchmarks.smoke import Answer, announced_url, main
 from index_builder.cli import main as build
 from index_builder.scenes.generate import generate_gallery
 from index_builder.scenes.split import SceneSplit
+from model.core.errors import MeetError
 from tests.support.tiny_models import save_tiny_clip
 
 pytestmark = pytest.mark.slow
@@ -43,6 +46,16 @@ def test_more_pairs_than_images_are_refused(
 ) -> None:
     assert main(["--index", str(index), "--pairs", "25"]) == 2
     assert "25 pairs need as many captioned images, got 24" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", ["import time; time.sleep(60)", "print('no address')"])
+def test_a_server_that_says_no_address_in_time_is_an_error(program: str) -> None:
+    command = [sys.executable, "-c", program]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
+        pytest.raises(MeetError, match="no address within 0.5 seconds"),
+    ):
+        announced_url(server, seconds=0.5)
 
 
 def test_an_answer_equals_one_with_the_same_order_and_nearly_the_same_scores() -> None:

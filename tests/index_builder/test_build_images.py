@@ -1,22 +1,23 @@
 import io
 import json
 import shutil
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from index_builder.cli import main
+from model.artifact.reader import open_artifact
 from model.artifact.store import VersionStore
 from model.core.errors import DataFormatError, UnsupportedInputError
 from model.core.types import Modality
 from model.encoders.opening import open_encoder
 from tests.index_builder.conftest import CAPTIONS_EACH, DIM, N_PHOTOS, Built
+from tests.support.pictures import huge_png
 
 
 def test_embeddings_are_the_encoders_own(photos: Path, build: Built, clip: Path) -> None:
@@ -66,20 +67,6 @@ def test_thumbnails_can_be_left_out(photos: Path, build: Built, clip: Path) -> N
     assert not list(artifact.root.rglob("thumbnails*"))
 
 
-def huge_png(side: int = 30_000) -> bytes:
-    """A valid PNG header of `side` by `side` pixels over a little data."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    data = zlib.compress(bytes((side // 8 + 1) * side))
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-    )
-
-
 def spoil(photos: Path) -> dict[str, str]:
     """Four bad images by id, each with a word of the reason."""
     whole = io.BytesIO()
@@ -87,7 +74,7 @@ def spoil(photos: Path) -> dict[str, str]:
     (photos / "1.png").write_text("a text file")
     (photos / "4.png").write_bytes(whole.getvalue()[:600])
     Image.new("RGB", (1, 1)).save(photos / "7.png")
-    (photos / "9.png").write_bytes(huge_png())
+    (photos / "9.png").write_bytes(huge_png(30_000))
     return {"1": "an image is a", "4": "broken", "7": "1x1", "9": "30000x30000"}
 
 
@@ -102,7 +89,8 @@ def test_bad_images_are_listed_and_left_out_with_their_captions(
     assert captions == [text for n in good for text in (f"picture {n}", f"the {n}th one")]
     for text, item in enumerate(artifact.side(Modality.TEXT).items):
         assert item.partner == text // CAPTIONS_EACH
-    report = json.loads((artifact.root / "versions" / artifact.version / "report.json").read_text())
+    path = artifact.root / "versions" / artifact.version / "report.json"
+    report = json.loads(path.read_text())["gallery"]
     assert artifact.manifest.skipped == len(report["skipped"]) == len(reasons)
     for one, (name, word) in zip(report["skipped"], reasons.items(), strict=True):
         assert one["source"] == str(photos / f"{name}.png")
@@ -135,7 +123,7 @@ def test_no_readable_image_at_all_is_an_error(photos: Path, build: Built, clip: 
 
 def test_an_empty_gallery_is_an_error(tmp_path: Path, build: Built, clip: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataFormatError, match="empty"):
+    with pytest.raises(DataFormatError, match="empty holds no collection: looked for"):
         build(tmp_path / "empty", clip)
     assert not (tmp_path / "root" / "versions").exists()
 
@@ -152,11 +140,16 @@ def test_regions_need_an_encoder_that_takes_them(tmp_path: Path, build: Built, c
         build(f"{tmp_path}:dev", clip)
 
 
-def test_a_changed_image_is_encoded_again(photos: Path, build: Built, clip: Path) -> None:
-    before = build(photos, clip).side(Modality.IMAGE).embeddings
+def test_a_changed_image_makes_another_version(photos: Path, tmp_path: Path, clip: Path) -> None:
+    root = tmp_path / "root"
+    flags = ["--gallery", str(photos), "--encoder", str(clip), "--out", str(root)]
+    assert main(flags) == main(flags) == 0
+    store = VersionStore(root)
+    (before,) = store.names()
     shutil.copyfile(photos / "1.png", photos / "0.png")
-    after = build(photos, clip).side(Modality.IMAGE).embeddings
-    assert (before[0] != after[0]).any()
+    assert main(flags) == 0
+    assert store.names() == [before, store.current()]
+    after = open_artifact(root).side(Modality.IMAGE).embeddings
     np.testing.assert_array_equal(after[0], after[1])
 
 

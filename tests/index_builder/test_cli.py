@@ -21,6 +21,11 @@ def build(gallery: Path, root: Path, *flags: str) -> int:
     return main(["--gallery", str(gallery), "--encoder", "none", "--out", str(root), *flags])
 
 
+def sentences(stderr: str) -> list[str]:
+    """The lines that are no progress bar: bars begin with a carriage return."""
+    return [line for line in stderr.split("\n") if line and "\r" not in line]
+
+
 def test_a_second_build_of_the_same_is_not_made(
     vectors: Path, root: Path, capsys: Captured
 ) -> None:
@@ -119,6 +124,14 @@ def test_evaluate_repeats_what_the_build_measured(
     ("flags", "message"),
     [
         (("--z", "0"), "--z: "),
+        (("--z", "100000000000"), "--z: Input should be less than or equal to 4096"),
+        (("--z", "many"), "argument --z: invalid int value: 'many'"),
+        (("--seed", "-1"), "--seed: "),
+        (("--seed", str(2**31)), "--seed: "),
+        (("--bits", "0"), "--bits: "),
+        (("--bits", "-8"), "--bits: "),
+        (("--bits", "100000000000"), "--bits: "),
+        (("--lists-budget", "9" * 400), "a size is a number and a unit such as 4GiB"),
         (("--bank-size", "-1"), "--bank-size: "),
         (("--max-bad", "-1"), "--max-bad: "),
         (("--bits", "12"), "multiple of 8"),
@@ -131,9 +144,38 @@ def test_a_bad_flag_is_one_sentence_and_exit_2(
     vectors: Path, root: Path, capsys: Captured, flags: tuple[str, str], message: str
 ) -> None:
     assert build(vectors, root, *flags) == 2
-    error = capsys.readouterr().err
-    assert message in error.splitlines()[-1]
+    (line,) = sentences(capsys.readouterr().err)
+    assert message in line
     assert VersionStore(root).names() == []
+
+
+@pytest.mark.parametrize(
+    "flags", [("--sample", "0"), ("--sample", "-1"), ("--seed", "-1"), ("--seed", str(2**31))]
+)
+def test_a_bad_flag_of_evaluate_is_one_sentence_and_exit_2(
+    vectors: Path, root: Path, capsys: Captured, flags: tuple[str, str]
+) -> None:
+    build(vectors, root)
+    capsys.readouterr()
+    assert main(["evaluate", "--index", str(root), *flags]) == 2
+    (line,) = sentences(capsys.readouterr().err)
+    assert line.startswith(f"meet-build: {flags[0]}: ")
+
+
+def test_a_broken_manifest_is_told_in_one_sentence_and_built_again(
+    vectors: Path, root: Path, capsys: Captured
+) -> None:
+    build(vectors, root)
+    path = next(root.rglob("manifest.json"))
+    content = json.loads(path.read_text())
+    del content["gallery"], content["layout"], content["build_key"]
+    path.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(["inspect", "--index", str(root)]) == 2
+    (line,) = sentences(capsys.readouterr().err)
+    assert line == f"meet-build: {path} is no manifest: build_key: Field required"
+    assert build(vectors, root) == 0
+    assert len(VersionStore(root).names()) == 2
 
 
 def test_a_missing_gallery_makes_no_index(tmp_path: Path, root: Path, capsys: Captured) -> None:

@@ -142,7 +142,10 @@ def test_a_second_process_reads_from_redis_what_the_first_computed(
 ) -> None:
     artifact = make_artifact(tmp_path, ListsKind.LAZY)
     first, second = (
-        Cascade.from_artifact(artifact, redis_url=redis_server.url, cache_bytes=0) for _ in range(2)
+        Cascade.from_artifact(
+            artifact, redis_url=redis_server.url, redis_seconds=10.0, cache_bytes=0
+        )
+        for _ in range(2)
     )
     expected = answers(first)
     assert answers(second) == expected

@@ -1,8 +1,6 @@
 import base64
 import io
 import json
-import struct
-import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from PIL import Image
 from service.engine import SearchEngine
 from tests.service.conftest import LIMITS, OpenClient
 from tests.service.world import DIM, World
+from tests.support.pictures import huge_png
 
 pytestmark = pytest.mark.anyio
 T2I, I2T = "/search/text-to-image", "/search/image-to-text"
@@ -38,19 +37,6 @@ def png(size: tuple[int, int]) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", size, "red").save(file, "PNG")
     return file.getvalue()
-
-
-def huge_png(side: int) -> bytes:
-    """A valid black PNG, one bit a pixel, written row by row."""
-    packer = zlib.compressobj(9)
-    row = b"\x00" * (1 + (side + 7) // 8)
-    data = b"".join(packer.compress(row * 1000) for _ in range(side // 1000)) + packer.flush()
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks
-    )
 
 
 def jpeg() -> bytes:

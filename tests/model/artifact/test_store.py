@@ -53,6 +53,27 @@ def test_encoders_that_no_version_uses_go(store: VersionStore, write_version: Wr
     assert [path.name for path in store.layout.encoders.iterdir()] == [ENCODER[:16]]
 
 
+def test_a_broken_old_version_neither_stops_a_publication_nor_loses_its_encoder(
+    store: VersionStore, write_version: WriteVersion
+) -> None:
+    write_version("v1")
+    unknown = store.layout.encoders / "0123456789abcdef"
+    unknown.mkdir()
+    store.layout.version("v1").manifest.write_text("{")
+    write_version("v2")
+    assert (store.current(), store.names()) == ("v2", ["v1", "v2"])
+    assert unknown.is_dir()
+
+
+def test_what_cannot_be_deleted_does_not_stop_a_publication(
+    store: VersionStore, write_version: WriteVersion
+) -> None:
+    write_version("v1")
+    (store.layout.encoders / "stray").write_text("a file where a folder should be")
+    write_version("v2")
+    assert store.current() == "v2"
+
+
 def test_leaving_without_publishing_leaves_nothing(
     store: VersionStore, write_version: WriteVersion, tmp_path: Path
 ) -> None:

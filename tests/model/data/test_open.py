@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from model.core.errors import DataFormatError
 from model.data.open import open_collection
 from model.data.records import Layout
-from tests.model.data.conftest import ImageBytes
+from tests.model.data.conftest import ImageBytes, TarWriter
 
 
 def test_an_image_folder_is_read_at_any_depth_in_natural_order(
@@ -31,6 +32,19 @@ def test_images_that_differ_in_their_ending_alone_keep_it(
         (tmp_path / name).write_bytes(image_bytes())
     ids = [record.id for record in open_collection(tmp_path).records]
     assert ids == ["a.jpg", "a.png", "b"]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"caf\xe9-000.tar"])
+def test_a_name_that_is_not_utf8_is_refused(
+    tmp_path: Path, image_bytes: ImageBytes, write_tar: TarWriter, name: bytes
+) -> None:
+    path = tmp_path / os.fsdecode(name)
+    if path.suffix == ".tar":
+        write_tar(path, {"a.jpg": image_bytes()})
+    else:
+        path.write_bytes(image_bytes())
+    with pytest.raises(DataFormatError, match=r"a file name needs to be UTF-8, got b'.*caf\\xe9"):
+        open_collection(tmp_path)
 
 
 def test_a_manifest_inside_an_image_folder_wins(tmp_path: Path, image_bytes: ImageBytes) -> None:

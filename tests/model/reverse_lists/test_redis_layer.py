@@ -14,6 +14,7 @@ from tests.support.redis_server import RedisServer
 
 Z = 4
 T2I = Direction.TEXT_TO_IMAGE
+PATIENT_SECONDS = 10.0  # a busy machine is not what these tests are about
 
 
 class Clock:
@@ -32,9 +33,16 @@ class Layers:
         self.clock = Clock()
 
     def __call__(
-        self, url: str, version: str = "v1", direction: Direction = T2I, z: int = Z
+        self,
+        url: str,
+        version: str = "v1",
+        direction: Direction = T2I,
+        timeout_seconds: float = PATIENT_SECONDS,
     ) -> RedisLayer:
-        self.opened.append(RedisLayer(url, version, direction, z, clock=self.clock))
+        layer = RedisLayer(
+            url, version, direction, Z, timeout_seconds=timeout_seconds, clock=self.clock
+        )
+        self.opened.append(layer)
         return self.opened[-1]
 
 
@@ -166,16 +174,17 @@ def test_a_full_server_still_answers_what_it_has(redis_server: RedisServer, laye
 def test_a_silent_server_costs_one_short_time_out_and_then_nothing(
     silent_server: socket.socket, layers: Layers
 ) -> None:
-    layer = layers(f"redis://127.0.0.1:{silent_server.getsockname()[1]}")
+    url = f"redis://127.0.0.1:{silent_server.getsockname()[1]}"
+    layer = layers(url, timeout_seconds=0.2)
     began = perf_counter()
     assert not layer.get(rows_of(1)).mask.any()
-    assert 0.015 < perf_counter() - began < 1.0
+    assert 0.15 < perf_counter() - began < 5.0
     assert connections(silent_server) == 1
     began = perf_counter()
     for _ in range(100):
         assert not layer.get(rows_of(1)).mask.any()
         layer.put(rows_of(1), some_lists(1))
-    assert perf_counter() - began < 0.5  # a hundred time-outs would be two seconds
+    assert perf_counter() - began < 5.0  # a hundred time-outs would be twenty seconds
     assert connections(silent_server) == 0
 
 

@@ -45,6 +45,18 @@ def test_heads_for_a_frozen_encoder_end_up_in_a_checkpoint_of_their_own(tmp_path
     assert (trained.encoder.encode_texts(texts) == plain.encoder.encode_texts(texts)).all()
 
 
+def test_heads_can_be_trained_again_for_a_checkpoint_of_heads(tmp_path: Path) -> None:
+    clip, data = save_tiny_clip(tmp_path / "clip"), write_photos(tmp_path / "data")
+    told = ["heads", "--data", str(data), "--heads-epochs", "1", "--heads-n-bits"]
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    assert train([*told, "32", "--encoder", str(clip), "--out", first]) == 0
+    assert train([*told, "16", "--encoder", first, "--out", second]) == 0
+    one, two = open_checkpoint(first), open_checkpoint(second)
+    assert two.encoder.identity.digest == one.encoder.identity.digest
+    assert two.heads is not None
+    assert two.heads.config.n_bits == 16
+
+
 def test_heads_of_another_width_are_refused(tmp_path: Path) -> None:
     clip = save_tiny_clip(tmp_path / "clip")
     rows = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
