@@ -1,35 +1,41 @@
 """Search without encoding on 100,000 synthetic items and one core, beside a flat faiss search.
 
 Run it as `python -m benchmarks.search [--json FILE]`. The items are clustered unit vectors with
-a falling spectrum, the queries noisy copies of items. Reverse lists are computed first, timed
-apart, and read memory-mapped like everything else but the hash codes. Memory is measured in a
-process of its own.
+a falling spectrum, the queries noisy copies of items. They are searched in a published index,
+opened as the service opens it; its reverse lists are computed first, timed apart. Memory is
+measured in a process of its own, with stored lists and with lazy ones.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from model.ann.faiss_door import FlatIndex, HammingIndex, set_threads
-from model.cascade import CandidateSide, Cascade, SearchOptions
+from model.ann.faiss_door import FlatIndex, set_threads
+from model.artifact.items import NO_ROW, Item
+from model.artifact.manifest import BankInfo, HeadsSource, ListsKind, Manifest
+from model.artifact.reader import open_artifact
+from model.artifact.store import VersionStore
+from model.artifact.writer import ArtifactWriter
+from model.cascade import Cascade, SearchOptions
 from model.core.types import CandidateBudget, Direction, FloatArray, HalfArray, Modality, RerankMode
 from model.core.vectors import l2_normalised
+from model.encoders.opening import vectors_only
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads, HeadsConfig
 from model.rerankers.weights import StageTwo
 from model.reverse_lists.compute import reverse_lists
-from model.reverse_lists.layers import ComputedLists, LayeredLists, StoredLists
 
 K = 10
 DIM = 512
@@ -38,6 +44,7 @@ DIRECTION = Direction.TEXT_TO_IMAGE
 RECALL_QUERIES = 500
 # As many candidates as 100,000 items give, from a tenth of them.
 WARM_ITEMS = 10_240
+MEMORY_QUERIES = {ListsKind.STORED: 50, ListsKind.LAZY: 20}  # lazy lists are computed first
 WARM_BUDGET = CandidateBudget(keep_hash=0.8, keep_pq=0.1)
 
 
@@ -64,41 +71,71 @@ def make_workload(n_items: int, n_bank: int, n_queries: int, seed: int) -> Workl
     return Workload(items.astype(np.float16), texts[:n_bank].astype(np.float16), texts[n_bank:])
 
 
-def write_side(directory: Path, work: Workload, z: int, seed: int) -> dict[str, float]:
-    """Write heads, codes, embeddings and lists; returns the seconds of each step."""
-    directory.mkdir(exist_ok=True)
+def write_index(root: Path, work: Workload, z: int, seed: int) -> dict[str, float]:
+    """Publish the items with a bank of texts and stored lists; returns each step's seconds."""
     seconds = {}
-    began = perf_counter()
     given = {Modality.IMAGE: work.items, Modality.TEXT: work.bank}
+    began = perf_counter()
     heads = fit_heads(HeadsConfig(embedding_dim=DIM), given, seed)
     seconds["fit_heads"] = perf_counter() - began
     began = perf_counter()
     codes = heads.encode(Modality.IMAGE, work.items)
     seconds["encode"] = perf_counter() - began
-    heads.save(directory / "heads.safetensors")
-    HammingIndex.from_codes(codes.hash_codes).save(directory / "hash.faiss")
-    np.save(directory / "pq_codes.npy", codes.pq_codes)
-    np.save(directory / "embeddings.npy", work.items)
-    np.save(directory / "bank.npy", work.bank)
     began = perf_counter()
-    np.save(directory / "lists.npy", reverse_lists(work.items, work.bank, z))
+    lists = reverse_lists(work.items, work.bank, z)
     seconds["lists"] = perf_counter() - began
+    for kind in (ListsKind.STORED, ListsKind.LAZY):
+        store = VersionStore(root)
+        with ArtifactWriter(store, kind.value, root) as writer:
+            write_items(writer, work)
+            writer.heads(heads)
+            writer.codes(Modality.IMAGE, codes)
+            if kind is ListsKind.STORED:
+                with writer.lists(Modality.IMAGE, *lists.shape) as stream:
+                    stream.append(lists)
+            writer.publish(manifest_of(heads, work, kind, z, seed))
     return seconds
 
 
-def open_cascade(directory: Path) -> Cascade:
-    """The cascade over what `write_side` wrote, mapped as the service maps it."""
+def write_items(writer: ArtifactWriter, work: Workload) -> None:
+    """What both kinds of lists share: ids, embeddings and the bank."""
+    rows = range(len(work.items))
+    with writer.items(Modality.IMAGE) as table:
+        table.append([Item(id=f"item-{row}", modality=Modality.IMAGE, row=row) for row in rows])
+    with writer.embeddings(Modality.IMAGE, *work.items.shape) as stream:
+        stream.append(work.items)
+    writer.bank(Modality.TEXT, work.bank)
+    writer.bank_partner(np.full(len(work.bank), NO_ROW, dtype=np.int64))
 
-    def mapped(name: str) -> NDArray[Any]:
-        return np.asarray(np.load(directory / name, mmap_mode="r", allow_pickle=False))
 
-    embeddings, lists = mapped("embeddings.npy"), mapped("lists.npy")
-    computed = ComputedLists(embeddings, mapped("bank.npy"), lists.shape[1])
-    source = LayeredLists([StoredLists(lists)], computed, lists.shape[1])
-    hamming = HammingIndex.load(directory / "hash.faiss")
-    side = CandidateSide(hamming, mapped("pq_codes.npy"), embeddings, source)
-    heads = Heads.load(directory / "heads.safetensors")
-    return Cascade(heads, {Modality.IMAGE: side}, StageTwo())
+def manifest_of(heads: Heads, work: Workload, lists: ListsKind, z: int, seed: int) -> Manifest:
+    """What a build of these vectors would say."""
+    return Manifest(
+        version=lists.value,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        build_key=lists.value,
+        gallery=".",
+        layout="embeddings",
+        encoder=vectors_only(DIM).identity,
+        heads=heads.config,
+        heads_digest=heads.digest,
+        heads_source=HeadsSource.FITTED,
+        counts={Modality.IMAGE: len(work.items)},
+        skipped=0,
+        thumbnails=False,
+        bank=BankInfo(source="queries", sizes={Modality.TEXT: len(work.bank)}, seed=seed, z=z),
+        lists=lists,
+        budget=CandidateBudget(),
+        stage_two=StageTwo(),
+        options={},
+        quality={},
+        seconds={},
+    )
+
+
+def open_cascade(root: Path, lists: ListsKind = ListsKind.STORED) -> Cascade:
+    """The cascade that the service would open."""
+    return Cascade.from_artifact(open_artifact(root, lists.value))
 
 
 def p50_milliseconds(search: Callable[[FloatArray], object], queries: FloatArray) -> float:
@@ -144,32 +181,34 @@ def stage_milliseconds(directory: Path, queries: FloatArray) -> dict[str, float]
 
 
 def anonymous_bytes() -> int:
-    """This process's anonymous resident memory."""
+    """This process's anonymous resident memory, without what was freed and is only kept ready."""
+    ctypes.CDLL(None).malloc_trim(0)
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) << 10
     raise OSError("/proc/self/status tells no RssAnon")
 
 
-def measure_memory(directory: Path) -> dict[str, float]:
+def measure_memory(root: Path, lists: ListsKind) -> dict[str, float]:
     """Bytes per item that opening the structures, and then searching, add to this process.
 
-    Searches of a small gallery come in between: what as many candidates leave behind there
-    (libraries, scratch memory) is the process's own. What searching still adds is scratch that
-    the allocator keeps, up to 5 MB whatever the number of items.
+    A small index with the same bank is opened and searched first: what as many candidates leave
+    behind there (libraries, their buffers) is the process's own. What searching still adds is
+    the cache of lazy lists.
     """
-    queries = np.load(directory / "queries.npy", allow_pickle=False)
+    queries = np.load(root / "queries.npy", allow_pickle=False)
+    tiny = open_cascade(root / "tiny", lists)
     before = anonymous_bytes()
-    cascade = open_cascade(directory)
+    cascade = open_cascade(root, lists)
     opened = anonymous_bytes() - before
-    search_all(open_cascade(directory / "tiny"), queries, WARM_BUDGET)
+    search_all(tiny, queries, WARM_BUDGET)
     warm = anonymous_bytes()
     search_all(cascade, queries, CandidateBudget())
     searched = opened + max(0, anonymous_bytes() - warm)
     n_items = len(cascade.sides[Modality.IMAGE])
     return {
-        "opened_bytes_per_item": opened / n_items,
-        "searched_bytes_per_item": searched / n_items,
+        f"{lists}_opened_bytes_per_item": opened / n_items,
+        f"{lists}_searched_bytes_per_item": searched / n_items,
     }
 
 
@@ -179,10 +218,11 @@ def search_all(cascade: Cascade, queries: FloatArray, budget: CandidateBudget) -
         cascade.search(DIRECTION, query[None], SearchOptions(k=K, budget=budget))
 
 
-def memory_in_fresh_process(directory: Path, queries: FloatArray) -> dict[str, float]:
+def memory_in_fresh_process(root: Path, queries: FloatArray, lists: ListsKind) -> dict[str, float]:
     """`measure_memory` where nothing else was ever allocated."""
-    np.save(directory / "queries.npy", queries)
-    command = [sys.executable, "-m", "benchmarks.search", "--memory-of", str(directory)]
+    np.save(root / "queries.npy", queries)
+    command = [sys.executable, "-m", "benchmarks.search", "--memory-of", str(root)]
+    command += ["--lists", lists.value]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return {name: float(value) for name, value in json.loads(done.stdout).items()}
 
@@ -192,13 +232,14 @@ def benchmark(options: argparse.Namespace) -> dict[str, float]:
     work = make_workload(options.items, options.bank, 600, options.seed)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        seconds = write_side(directory, work, options.z, options.seed)
-        tiny = Workload(work.items[:WARM_ITEMS], work.bank[:256], work.queries)
-        write_side(directory / "tiny", tiny, options.z, options.seed)
+        seconds = write_index(directory, work, options.z, options.seed)
+        tiny = Workload(work.items[:WARM_ITEMS], work.bank, work.queries)
+        write_index(directory / "tiny", tiny, options.z, options.seed)
         one_core()
         figures = compare(directory, work)
         figures |= stage_milliseconds(directory, work.queries[:100])
-        figures |= memory_in_fresh_process(directory, work.queries[:50])
+        for lists, n_queries in MEMORY_QUERIES.items():
+            figures |= memory_in_fresh_process(directory, work.queries[:n_queries], lists)
     return figures | {f"{step}_seconds": value for step, value in seconds.items()}
 
 
@@ -218,13 +259,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--lists", type=ListsKind, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory_of is not None:
-        print(json.dumps(measure_memory(options.memory_of)))
+        print(json.dumps(measure_memory(options.memory_of, options.lists)))
         return
     figures = benchmark(options)
     for name, value in figures.items():
-        print(f"{name:26s}{value:12.3f}")
+        print(f"{name:32s}{value:12.3f}")
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 

@@ -161,8 +161,8 @@ class Cascade:
         """A cascade over an opened artifact; its arrays stay memory-mapped.
 
         Stored lists are read from their table. Lazy ones are looked for in process memory
-        (`cache_bytes`, or `list_cache_bytes`, a side), then in Redis where a URL is given (`redis_seconds` a step at most),
-        and else computed.
+        (`cache_bytes` a side, by default `list_cache_bytes`), then in Redis where a URL is given
+        (`redis_seconds` a step at most), and else computed.
         """
         sides = {
             modality: CandidateSide(

@@ -1,6 +1,7 @@
 """The bundled model on scenes that it was not trained on: built, served, asked, measured."""
 
 import json
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def test_the_bundled_model_ranks_new_scenes_well(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generate_gallery(tmp_path / "data", SceneSplit.TEST, n_scenes=200, seed=SEED)
-    told = ["--checkpoint", str(BUNDLED), "--data", str(tmp_path / "data"), "--split", "test"]
+    checkpoint = shutil.copytree(BUNDLED, tmp_path / "scenes")  # features are kept beside it
+    told = ["--checkpoint", str(checkpoint), "--data", str(tmp_path / "data"), "--split", "test"]
     assert evaluate([*told, "--json"]) == 0
     base = json.loads(capsys.readouterr().out)["base"]
     assert base["i2t"][2] >= 80

@@ -1,7 +1,7 @@
 """The README's commands run as they stand there, on small made-up data.
 
 What is changed on the way: `make` only says what it would do, for `make test` would run these
-tests again, and `.ci/run` runs both commands themselves, the demo as `SMOKE=1`; `.venv/bin` commands are called in
+tests again, and `.ci/run` makes both, the demo with `SMOKE=1`; `.venv/bin` commands are called in
 this process; training is one short epoch of small towers; the server takes a free port, which
 the curl lines then ask; `openai/clip-vit-base-patch32` is a folder with a tiny random CLIP.
 """
@@ -32,6 +32,7 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scrip
 
 SHORT_HEADS = ["--heads-epochs", "1"]
 SHORT_VSE = ["--epochs", "1", "--embedding-dim", "32", "--gru-dim", "16", *SHORT_HEADS]
+TARGETS = ("demo", "demo SMOKE=1", "test", "check", "format", "venv", "bundled", "clean", "help")
 WORDS = ("a", "red", "small", "dog", "cat", "runs", "sits", "on", "under", "the", "snow")
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -130,10 +130,6 @@ class ItemTable:
             raise IndexError(f"{self.modality} row {row} is outside 0..{len(self) - 1}")
         columns = {name: self._table.column(name)[row].as_py() for name in SCHEMA.names}
         return _from_columns(columns, self.modality, row, self._root)
-
-    def __iter__(self) -> Iterator[Item]:
-        """All items, by row."""
-        return (self[row] for row in range(len(self)))
 
     def id(self, row: int) -> str:
         """The id of a row."""

@@ -53,7 +53,7 @@ def test_a_server_that_says_no_address_in_time_is_an_error(program: str) -> None
     command = [sys.executable, "-c", program]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
-        pytest.raises(MeetError, match="no address within 0.5 seconds"),
+        pytest.raises(MeetError, match=r"no address within 0\.5 seconds"),
     ):
         announced_url(server, seconds=0.5)
 

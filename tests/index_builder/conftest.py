@@ -11,8 +11,10 @@ from PIL import Image
 from index_builder.options import BuildOptions
 from index_builder.pipeline import build_version
 from index_builder.planning import make_plan
+from model.artifact.items import Item
 from model.artifact.reader import Artifact, open_artifact
 from model.artifact.store import VersionStore
+from model.core.types import Modality
 from tests.support.tiny_models import save_tiny_clip
 
 N_PHOTOS = 12
@@ -20,6 +22,12 @@ CAPTIONS_EACH = 2
 DIM = 32
 
 Built = Callable[..., Artifact]
+
+
+def items_of(artifact: Artifact, modality: Modality) -> list[Item]:
+    """All items of one side, by row."""
+    table = artifact.side(modality).items
+    return [table[row] for row in range(len(table))]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from model.artifact.store import VersionStore
 from model.core.errors import DataFormatError, UnsupportedInputError
 from model.core.types import Modality
 from model.encoders.opening import open_encoder
-from tests.index_builder.conftest import CAPTIONS_EACH, DIM, N_PHOTOS, Built
+from tests.index_builder.conftest import CAPTIONS_EACH, DIM, N_PHOTOS, Built, items_of
 from tests.support.pictures import huge_png
 
 
@@ -30,7 +30,7 @@ def test_embeddings_are_the_encoders_own(photos: Path, build: Built, clip: Path)
         (Modality.TEXT, encoder.encode_texts(captions)),
     ]:
         np.testing.assert_allclose(artifact.side(modality).embeddings, wanted, atol=1e-3)
-    assert [item.caption for item in artifact.side(Modality.TEXT).items] == captions
+    assert [item.caption for item in items_of(artifact, Modality.TEXT)] == captions
 
 
 def test_the_root_holds_the_encoder(photos: Path, build: Built, clip: Path) -> None:
@@ -84,10 +84,10 @@ def test_bad_images_are_listed_and_left_out_with_their_captions(
     reasons = spoil(photos)
     artifact = build(photos, clip, shard_size=5)
     good = [row for row in range(N_PHOTOS) if str(row) not in reasons]
-    assert [item.metadata["number"] for item in artifact.side(Modality.IMAGE).items] == good
-    captions = [item.caption for item in artifact.side(Modality.TEXT).items]
+    assert [item.metadata["number"] for item in items_of(artifact, Modality.IMAGE)] == good
+    captions = [item.caption for item in items_of(artifact, Modality.TEXT)]
     assert captions == [text for n in good for text in (f"picture {n}", f"the {n}th one")]
-    for text, item in enumerate(artifact.side(Modality.TEXT).items):
+    for text, item in enumerate(items_of(artifact, Modality.TEXT)):
         assert item.partner == text // CAPTIONS_EACH
     path = artifact.root / "versions" / artifact.version / "report.json"
     report = json.loads(path.read_text())["gallery"]

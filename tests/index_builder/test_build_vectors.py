@@ -13,7 +13,7 @@ from model.core.vectors import l2_normalised
 from model.heads.fitting import fit_heads
 from model.rerankers.weights import StageTwo
 from model.reverse_lists.compute import reverse_lists
-from tests.index_builder.conftest import CAPTIONS_EACH, DIM, Built
+from tests.index_builder.conftest import CAPTIONS_EACH, DIM, Built, items_of
 
 Z = 16
 
@@ -171,4 +171,4 @@ def test_shards_do_not_change_what_is_built(vectors: Path, build: Built) -> None
         for part in ("embeddings", "pq_codes", "reverse_lists"):
             ours, theirs = (getattr(a.side(modality), part) for a in (one, many))
             np.testing.assert_array_equal(ours, theirs)
-        assert list(one.side(modality).items) == list(many.side(modality).items)
+        assert items_of(one, modality) == items_of(many, modality)

@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from model.artifact.manifest import BankInfo, HeadsSource, ListsKind, Manifest
 from model.artifact.reader import Artifact, open_artifact
 from model.artifact.store import VersionStore
 from model.artifact.writer import ArtifactWriter
-from model.cascade import Cascade, SearchOptions
+from model.cascade import Cascade, SearchOptions, list_cache_bytes
 from model.core.types import CandidateBudget, Direction, HalfArray, Modality
 from model.core.vectors import l2_normalised
 from model.encoders.protocols import EncoderIdentity, EncoderKind
@@ -18,7 +19,7 @@ from model.heads.heads import Heads, HeadsConfig
 from model.rerankers.ordering import AppliedRerank
 from model.rerankers.weights import DirectionWeights, StageTwo
 from model.reverse_lists.compute import reverse_lists
-from model.reverse_lists.layers import LayeredLists
+from model.reverse_lists.layers import LayeredLists, MemoryLayer
 from tests.support.redis_server import RedisServer
 
 DIM, Z = 16, 8
@@ -34,7 +35,7 @@ def embeddings_of(count: int) -> HalfArray:
     return l2_normalised(rng.standard_normal((count, DIM)).astype(np.float32)).astype(np.float16)
 
 
-def make_artifact(root: Path, lists: ListsKind) -> Artifact:
+def make_artifact(root: Path, lists: ListsKind, z: int = Z) -> Artifact:
     embeddings = {modality: embeddings_of(count) for modality, count in COUNTS.items()}
     heads = fit_heads(CONFIG, embeddings, seed=0)
     with ArtifactWriter(VersionStore(root), "v1", root) as writer:
@@ -44,14 +45,14 @@ def make_artifact(root: Path, lists: ListsKind) -> Artifact:
             if lists is not ListsKind.NONE:
                 writer.bank(modality, embeddings[modality])
             if lists is ListsKind.STORED:
-                with writer.lists(modality, COUNTS[modality], Z) as stream:
+                with writer.lists(modality, COUNTS[modality], z) as stream:
                     stream.append(
-                        reverse_lists(embeddings[modality], embeddings[modality.other], Z)
+                        reverse_lists(embeddings[modality], embeddings[modality.other], z)
                     )
         if lists is not ListsKind.NONE:
             writer.bank_partner(np.full(COUNTS[Modality.TEXT], -1, dtype=np.int64))
         writer.report([])
-        writer.publish(manifest_of(heads, lists))
+        writer.publish(manifest_of(heads, lists, z))
     return open_artifact(root)
 
 
@@ -69,7 +70,7 @@ def write_side(
     writer.codes(modality, heads.encode(modality, embeddings[modality]))
 
 
-def manifest_of(heads: Heads, lists: ListsKind) -> Manifest:
+def manifest_of(heads: Heads, lists: ListsKind, z: int) -> Manifest:
     encoder = EncoderIdentity(
         name="none",
         kind=EncoderKind.NONE,
@@ -92,7 +93,7 @@ def manifest_of(heads: Heads, lists: ListsKind) -> Manifest:
         counts=COUNTS,
         skipped=0,
         thumbnails=False,
-        bank=BankInfo(source="gallery", sizes=sizes, seed=0, z=Z),
+        bank=BankInfo(source="gallery", sizes=sizes, seed=0, z=z),
         lists=lists,
         budget=BUDGET,
         stage_two=STAGE_TWO,
@@ -129,6 +130,35 @@ def test_stored_and_lazy_lists_give_the_same_answers(tmp_path: Path) -> None:
     assert lookups(stored) == {"stored"}
     assert lookups(lazy) == {"memory", "computed"}
     assert stored.stage_two == STAGE_TWO
+
+
+@pytest.mark.parametrize("n_items", [1000, 100_000, 1_000_000])
+def test_cached_lists_and_codes_take_at_most_64_bytes_an_item(n_items: int) -> None:
+    tracemalloc.start()
+    try:
+        held = MemoryLayer(n_items, 128, list_cache_bytes(n_items))
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    code_bytes = 8
+    assert not held.get(np.arange(3)).mask.any()
+    assert size + code_bytes * n_items <= 64 * n_items
+
+
+def test_a_lazy_index_keeps_by_default_only_as_many_lists_as_its_size_allows(
+    tmp_path: Path,
+) -> None:
+    """Lists of 2z = 128 bytes at 32 an item: every fourth is kept, where a roomy cache has all."""
+    artifact = make_artifact(tmp_path, ListsKind.LAZY, z=64)
+    computed = []
+    for cache_bytes in (None, 64 << 20):
+        cascade = Cascade.from_artifact(artifact, cache_bytes=cache_bytes)
+        for _ in range(2):
+            answers(cascade)
+        sources = [side.lists for side in cascade.sides.values()]
+        counts = [one.lookups["computed"] for one in sources if isinstance(one, LayeredLists)]
+        computed.append(sum(counts))
+    assert computed[1] <= sum(COUNTS.values()) < computed[0]
 
 
 def test_an_index_without_a_bank_ranks_by_consistency_alone(tmp_path: Path) -> None:

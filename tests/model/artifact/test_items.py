@@ -48,7 +48,7 @@ def test_items_come_back_as_they_went_in(
         for row, one in enumerate(ids)
     ]
     table = written(folder, items, Modality.TEXT)
-    assert list(table) == items
+    assert [table[row] for row in range(len(table))] == items
     assert [table.row(one) for one in ids] == list(range(len(ids)))
     assert [table.id(row) for row in range(len(ids))] == ids
 
