@@ -105,7 +105,7 @@ test: .venv/.dev $(if $(wildcard $(DATA_DIR)),.venv/.minilm) redis
 	@[ -d "$(DATA_DIR)" ] || echo "no $(DATA_DIR): the tests marked data are skipped"
 	@if command -v redis-server >/dev/null; then skip=; else skip="not redis"; \
 	    echo "no redis-server, and no way to install it: the tests marked redis are left out"; fi; \
-	$(BIN)/python -m pytest -m "$$skip" --data-dir "$(DATA_DIR)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "$$skip" --rootdir=. --data-dir="$(DATA_DIR)" $(PYTEST_ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff check .
