@@ -53,7 +53,7 @@ class AttentiveTower(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(in_dim))
         self.register_buffer("scale", torch.ones(()))
-        basis = None if n_components is None else torch.eye(in_dim)[:, :n_components]
+        basis = None if n_components is None else torch.eye(in_dim)[:, :n_components].contiguous()
         self.register_buffer("basis", basis)  # (F, P)
         self.dropout = nn.Dropout(config.input_dropout)
         self.projection = ResidualProjection(

@@ -94,7 +94,8 @@ def flip(path: Path) -> None:
 
 def flipped_byte_verified(folder: Path, encoder: Path, root: Path) -> Sequence[str]:
     _ = folder, encoder
-    flip(next(root.rglob("image/embeddings.npy")))
+    version = VersionStore(root).require(None)
+    flip(root / "versions" / version / "image" / "embeddings.npy")
     return ["verify", "--index", str(root)]
 
 

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from model.core.errors import DataFormatError
 from model.data.open import open_collection
+from model.encoders.opening import open_encoder
 from model.training import vse_training
 from model.training.eval_cli import main as evaluate
 from model.training.losses import contrastive_loss
@@ -121,6 +122,15 @@ def test_training_finds_what_captions_and_regions_share(
     # By chance the first of 16 images is right every sixteenth time, one of 5 captions alike.
     assert base["t2i"][0] > 25
     assert base["i2t"][0] > 25
+
+
+def test_wide_regions_are_reduced_to_their_principal_components(data: Path, tmp_path: Path) -> None:
+    assert train(data, tmp_path / "ck", "--region-components", "4") == 0
+    basis = load_file(tmp_path / "ck" / "encoder.safetensors")["image.basis"].double()
+    assert (basis.T @ basis).numpy() == pytest.approx(np.eye(4), abs=1e-5)
+    train_regions = np.load(data / "train_ims.npy")
+    embeddings = open_encoder(tmp_path / "ck").encode_regions(train_regions[:3])
+    assert embeddings.shape == (3, 16)
 
 
 def test_a_finished_run_is_trained_anew_and_changed_data_is_never_resumed(
