@@ -7,6 +7,7 @@ and, where another bank is given, inductively (as a service meets it).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,13 @@ class Kept(Frozen):
     t2i: float
 
 
+class KeptRows(NamedTuple):
+    """Candidate rows (Q, C1) and (Q, C2) that the two stages of filtering keep."""
+
+    by_hash: RowArray
+    by_pq: RowArray
+
+
 class Evaluation(Frozen):
     """What `meet-eval` prints; a protocol that was not run is null."""
 
@@ -99,12 +107,13 @@ def evaluate_split(
     inductive = None
     if bank is not None:
         inductive = recalls(cascade_over(split, heads, stage_two, bank), split, budget)
+    kept = stage_one(own, split, budget)
     return Evaluation(
         base=base_recalls(split),
-        reference=reference_recalls(own, split, budget),
+        reference=reference_recalls(split, kept),
         cascade=inductive or transductive,
         protocols={"transductive": transductive, "inductive": inductive},
-        kept=kept_shares(own, split, budget),
+        kept=kept_shares(split, kept),
         seconds={},
     )
 
@@ -157,44 +166,42 @@ def recalls(cascade: Cascade, split: Embedded, budget: CandidateBudget) -> Recal
     return _both({d: _ranks(split, d, _orders(cascade, split, d, options)) for d in Direction})
 
 
-def reference_recalls(cascade: Cascade, split: Embedded, budget: CandidateBudget) -> Recalls:
+def stage_one(
+    cascade: Cascade, split: Embedded, budget: CandidateBudget
+) -> dict[Direction, KeptRows]:
+    """What Stage I keeps of each direction's queries."""
+    return {direction: _kept(cascade, split, direction, budget) for direction in Direction}
+
+
+def reference_recalls(split: Embedded, kept: Mapping[Direction, KeptRows]) -> Recalls:
     """Recalls of the released rule: reverse ranks over the similarities that Stage I kept."""
     ranks = {}
     for direction in Direction:
         queries = split.embeddings[direction.query]
         similarities = queries @ split.embeddings[direction.candidate].T
-        kept = _kept_by_pq(cascade, split, direction, budget)
-        order = reference_order(filtered(similarities, kept))
+        order = reference_order(filtered(similarities, kept[direction].by_pq))
         ranks[direction] = _ranks(split, direction, order)
     return _both(ranks)
 
 
-def kept_shares(cascade: Cascade, split: Embedded, budget: CandidateBudget) -> dict[str, Kept]:
+def kept_shares(split: Embedded, kept: Mapping[Direction, KeptRows]) -> dict[str, Kept]:
     """Percent of queries with a true match still there after each stage of filtering."""
     shares: dict[str, dict[str, float]] = {"hash": {}, "pq": {}}
     for direction, short in SHORT.items():
-        by_hash = _kept_by_hash(cascade, split, direction, budget)
-        by_pq = _kept_by_pq(cascade, split, direction, budget)
-        shares["hash"][short] = _share(split.true(direction, by_hash))
-        shares["pq"][short] = _share(split.true(direction, by_pq))
+        shares["hash"][short] = _share(split.true(direction, kept[direction].by_hash))
+        shares["pq"][short] = _share(split.true(direction, kept[direction].by_pq))
     return {stage: Kept(**values) for stage, values in shares.items()}
 
 
-def _kept_by_hash(
+def _kept(
     cascade: Cascade, split: Embedded, direction: Direction, budget: CandidateBudget
-) -> RowArray:
+) -> KeptRows:
     side = cascade.sides[direction.candidate]
     vectors = cascade.heads.hash_space(direction.query, split.embeddings[direction.query])
-    count, _ = budget.counts(len(side), HITS)
-    return side.hamming.search(pack_signs(vectors), count)[1]
-
-
-def _kept_by_pq(
-    cascade: Cascade, split: Embedded, direction: Direction, budget: CandidateBudget
-) -> RowArray:
-    _, count = budget.counts(len(cascade.sides[direction.candidate]), HITS)
-    options = SearchOptions(k=count, budget=budget, rerank=RerankMode.NONE)
-    return _orders(cascade, split, direction, options)
+    first, second = budget.counts(len(side), HITS)
+    options = SearchOptions(k=second, budget=budget, rerank=RerankMode.NONE)
+    by_hash = side.hamming.search(pack_signs(vectors), first)[1]
+    return KeptRows(by_hash, _orders(cascade, split, direction, options))
 
 
 def _orders(

@@ -22,6 +22,7 @@ from model.training.evaluation import (
     kept_shares,
     recalls,
     reference_recalls,
+    stage_one,
 )
 from model.training.pairs import Pairs
 
@@ -55,12 +56,13 @@ def evaluate_index(
         "transductive": recalls(transductive, split, budget),
         "inductive": None if own else recalls(served, split, budget),
     }
+    kept = stage_one(served, split, budget)
     return Evaluation(
         base=base_recalls(split),
-        reference=reference_recalls(served, split, budget),
+        reference=reference_recalls(split, kept),
         cascade=protocols["inductive"] or protocols["transductive"] or base_recalls(split),
         protocols=protocols,
-        kept=kept_shares(served, split, budget),
+        kept=kept_shares(split, kept),
         seconds={"encode": encoded - began, "evaluate": perf_counter() - encoded},
     )
 

@@ -36,6 +36,20 @@ def contents(checkpoint: Path) -> dict[str, bytes]:
     return {n: (checkpoint / n).read_bytes().replace(name, b"") for n in names}
 
 
+def watch_epochs(patched: pytest.MonkeyPatch, killed_in: int | None = None) -> list[int]:
+    """The epochs that runs begin from now on, filled as they do; one of them may be fatal."""
+    epoch, begun = vse_training._epoch, list[int]()
+
+    def watched(number: int, *rest: object) -> float:
+        begun.append(number)
+        if number == killed_in:
+            raise KeyboardInterrupt
+        return epoch(number, *rest)  # type: ignore[arg-type]
+
+    patched.setattr(vse_training, "_epoch", watched)
+    return begun
+
+
 def test_contrastive_loss_agrees_with_its_definition_written_out() -> None:
     rng = np.random.default_rng(4)
     images, texts = rng.standard_normal((2, 5, 3))
@@ -85,23 +99,10 @@ def test_a_killed_run_goes_on_and_ends_as_if_it_had_not_been(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert train(data, tmp_path / "whole") == 0
-    epoch = vse_training._epoch
-
-    def killed_in_the_third(number: int, *rest: object) -> float:
-        if number == 2:
-            raise KeyboardInterrupt
-        return epoch(number, *rest)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patched:
-        patched.setattr(vse_training, "_epoch", killed_in_the_third)
+        watch_epochs(patched, killed_in=2)
         assert train(data, tmp_path / "killed") == 130
-    done: list[int] = []
-
-    def counted(number: int, *rest: object) -> float:
-        done.append(number)
-        return epoch(number, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(vse_training, "_epoch", counted)
+    done = watch_epochs(monkeypatch)
     assert train(data, tmp_path / "killed") == 0
     assert done == [2]
     whole, resumed = contents(tmp_path / "whole"), contents(tmp_path / "killed")
@@ -137,16 +138,8 @@ def test_a_finished_run_is_trained_anew_and_changed_data_is_never_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write_precomp(tmp_path / "data")
-    epoch, done = vse_training._epoch, list[int]()
-
-    def killed_in_the_second(number: int, *rest: object) -> float:
-        done.append(number)
-        if number == 1:
-            raise KeyboardInterrupt
-        return epoch(number, *rest)  # type: ignore[arg-type]
-
     with monkeypatch.context() as patched:
-        patched.setattr(vse_training, "_epoch", killed_in_the_second)
+        done = watch_epochs(patched, killed_in=1)
         assert train(data, tmp_path / "ck") == 130
         regions = np.load(data / "train_ims.npy")
         np.save(data / "train_ims.npy", regions + np.float16(1))
