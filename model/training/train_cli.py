@@ -19,6 +19,8 @@ Options = TypeVar("Options", VSEOptions, HeadsOptions)
 # What did best on Flickr8k's dev split; `benchmarks/flickr8k.md` has the figures.
 BIGRU_RECIPE = VSEOptions(epochs=8)
 TRANSFORMER_RECIPE = VSEOptions(epochs=5)
+# A backbone's features are wide: more of them have to go.
+VISION_REGION_DROPOUT = 0.5
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,6 +59,8 @@ def _run(told: argparse.Namespace) -> None:
         run_heads(told.data, told.out, told.encoder, told.held_out, heads, told.device)
         return
     recipe = BIGRU_RECIPE if told.text == BIGRU else TRANSFORMER_RECIPE
+    if told.vision is not None:
+        recipe = recipe.model_copy(update={"region_dropout": VISION_REGION_DROPOUT})
     given = {n: v for n, v in _told(told, VSEOptions, "").items() if v is not None}
     options = _checked(VSEOptions, {**recipe.model_dump(), **given})
     device = named_device(told.device)
