@@ -8,14 +8,14 @@ both and counts. It reads ranked lists of COCO's own ids. This is the only door 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from model.core.errors import DataFormatError, InputError, MissingExtraError
 from model.core.types import Direction, RowArray
 from model.data.files import read_lines
-from model.training.evaluation import Embedded, Measured, Percent
+from model.training.evaluation import CASCADE, Embedded, Measured, Percent
 from model.training.pairs import Pairs
 from model.training.rankings import Lists, RankingName, leading
 
@@ -29,6 +29,7 @@ Retrieved = dict[int, list[int]]
 CocoScores = dict[str, Percent]
 
 
+@runtime_checkable
 class CocoMetrics(Protocol):
     """What is asked of `eccv_caption.Metrics`."""
 
@@ -74,7 +75,7 @@ def ids_of(pairs: Pairs) -> CocoIds | None:
     lists = [one.get("sentids") for one in about]
     texts = [
         _at(lists[image], position)
-        for image, position in zip(pairs.image_of_text, positions, strict=True)
+        for image, position in zip(pairs.image_of_text.tolist(), positions.tolist(), strict=True)
     ]
     if not all(_is_id(one) for one in (*images, *texts)):
         return None
@@ -114,9 +115,10 @@ def coco_scores(measured: Measured, ids: CocoIds, metrics: CocoMetrics) -> dict[
         for direction in Direction
     }
     lists = {RankingName.BASE: nothing, **measured.lists}
-    return {
+    scores = {
         name.value: _scores(measured.split, listed, ids, metrics) for name, listed in lists.items()
     }
+    return {**scores, CASCADE: scores[measured.served]}
 
 
 def _scores(split: Embedded, lists: Lists, ids: CocoIds, metrics: CocoMetrics) -> CocoScores:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from model.ann.faiss_door import HammingIndex
 from model.ann.selection import top_positions
 from model.cascade import CandidateSide, Cascade
-from model.core.metrics import Recalls, first_true
+from model.core.metrics import PairRanks, Recalls, first_true
 from model.core.types import (
     CandidateBudget,
     Direction,
@@ -70,14 +70,13 @@ def curves_of(
     for bits in tqdm(WIDTHS, desc="heads by size"):
         config = HeadsConfig(embedding_dim=dim, n_bits=bits, n_subspaces=bits // BITS_A_SUBSPACE)
         heads = fit_heads(config, sample, seed)
-        rsum = float(np.mean([_rsum(part, heads, budget) for part in parts]))
-        fitted.append(_point(config, rsum))
-    own = float(np.mean([_rsum(part, part.cascade.heads, budget) for part in parts]))
+        ranks = [_ranks(part, heads, budget) for part in parts]
+        fitted.append(_point(config, _rsum(ranks)))
     return Curves(
         kept=_kept_curves(parts, budget),
-        own=_point(parts[0].cascade.heads.config, own),
+        own=_point(parts[0].cascade.heads.config, _rsum([p.ranks[p.served] for p in parts])),
         fitted=tuple(fitted),
-        base=float(np.mean([Recalls.of(*part.ranks[RankingName.BASE]).rsum for part in parts])),
+        base=_rsum([part.ranks[RankingName.BASE] for part in parts]),
     )
 
 
@@ -88,9 +87,13 @@ def _point(config: HeadsConfig, rsum: float) -> MemoryPoint:
     )
 
 
-def _rsum(part: Measured, heads: Heads, budget: CandidateBudget) -> float:
+def _rsum(folds: Sequence[PairRanks]) -> float:
+    return Recalls.mean([Recalls.of(*ranks) for ranks in folds]).rsum
+
+
+def _ranks(part: Measured, heads: Heads, budget: CandidateBudget) -> PairRanks:
     cascade = with_heads(part.cascade, heads)
-    return Recalls.of(*list_ranks(part.split, cascade_lists(cascade, part.split, budget))).rsum
+    return list_ranks(part.split, cascade_lists(cascade, part.split, budget))
 
 
 def with_heads(cascade: Cascade, heads: Heads) -> Cascade:

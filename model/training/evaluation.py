@@ -5,7 +5,7 @@ the cascade is measured transductively (the bank is the evaluated split itself, 
 and, where another bank is given, inductively (as a service meets it).
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -128,6 +128,11 @@ class Measured:
         ranks |= {name: list_ranks(split, listed) for name, listed in lists.items()}
         return cls(split, served, lists, ranks, kept_shares(split, kept))
 
+    @property
+    def served(self) -> RankingName:
+        """The protocol that a service meets, where it was run."""
+        return [name for name in PROTOCOLS if name in self.ranks][-1]
+
 
 @dataclass(frozen=True)
 class TableLists:
@@ -164,7 +169,7 @@ def evaluation_of(parts: Sequence[Measured], draws: int = 0, seed: int = 0) -> E
         name: Recalls.mean([Recalls.of(*part.ranks[name]) for part in parts])
         for name in parts[0].ranks
     }
-    served = _served(recalls)
+    served = parts[0].served
     ranks = {
         name.value: RankSummaries.average([part.ranks[name] for part in parts]) for name in recalls
     }
@@ -206,18 +211,13 @@ def _intervals(
         for name in recalls
         if name is not RankingName.BASE
     }
-    served = _served(recalls)
+    served = parts[0].served
     return Intervals(
         draws=draws,
         seed=seed,
         rsum={**rsum, CASCADE: rsum[served]},
         above_base={**above, CASCADE: above[served]},
     )
-
-
-def _served(rankings: Container[RankingName]) -> RankingName:
-    """The protocol that a service meets, where it was run."""
-    return [name for name in PROTOCOLS if name in rankings][-1]
 
 
 def cascade_over(split: Embedded, heads: Heads, stage_two: StageTwo, bank: Bank) -> Cascade:

@@ -17,6 +17,8 @@ HASH, PQ, BASE = "#2f6690", "#d1603d", "#6b7280"
 INK, GRID = "#1f2933", "#e5e7eb"
 TITLES = {"i2t": "image to text", "t2i": "text to image"}
 STAGES = {"hash": ("hash", HASH), "pq": ("hash, then PQ", PQ)}
+# Where a budget's label stands from its dot: each where its own curve leaves room.
+LABELS = {"hash": ((7, -14), "left"), "pq": ((-7, 6), "right")}
 DPI = 160
 
 
@@ -54,64 +56,71 @@ def _drawn_kept(curves: Curves) -> Figure:
     figure = Figure(figsize=(9.2, 4.0), layout="constrained")
     panels = figure.subplots(1, len(TITLES), sharey=True)
     for panel, (short, title) in zip(panels, TITLES.items(), strict=True):
-        for stage, (label, colour) in STAGES.items():
-            _draw_curve(panel, curves.kept[stage][short], label, colour)
-        panel.set(title=title, xscale="log", xlabel="candidates kept", ylim=(0, 102))
+        for stage in STAGES:
+            _draw_curve(panel, curves.kept[stage][short], stage)
+        panel.set(title=title, xscale="log", xlabel="candidates kept", ylim=(0, 105))
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     panels[0].set_ylabel("queries with a true match kept, %")
     panels[1].legend(loc="lower right")
     return figure
 
 
-def _draw_curve(panel: Axes, curve: KeptCurve, label: str, colour: str) -> None:
+def _draw_curve(panel: Axes, curve: KeptCurve, stage: str) -> None:
     """A stage's curve, with a dot where the evaluation's budget lies."""
+    (label, colour), (offset, side) = STAGES[stage], LABELS[stage]
     panel.plot(curve.candidates, curve.percent, color=colour, label=label)
-    at = curve.candidates.index(curve.budget)
-    panel.plot(curve.budget, curve.percent[at], "o", color=colour, markersize=6)
+    at = curve.percent[curve.candidates.index(curve.budget)]
+    panel.plot(curve.budget, at, "o", color=colour, markersize=6)
     panel.annotate(
-        f"{curve.percent[at]:.1f} at {curve.budget:,}",
-        (curve.budget, curve.percent[at]),
-        xytext=(6, -14),
+        f"{at:.1f} at {curve.budget:,}",
+        (curve.budget, at),
+        xytext=offset,
         textcoords="offset points",
+        ha=side,
         color=colour,
         fontsize=9,
     )
 
 
 def _drawn_memory(curves: Curves) -> Figure:
-    figure = Figure(figsize=(6.2, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     panel = figure.subplots()
+    _draw_base(panel, curves.base)
     sizes = [point.bytes_per_item for point in curves.fitted]
-    panel.axhline(curves.base, color=BASE, linestyle=(0, (5, 3)), linewidth=1.4)
+    sums = [point.rsum for point in curves.fitted]
+    panel.plot(sizes, sums, "o-", color=HASH, label="heads fitted for the plot")
+    for point in curves.fitted:
+        _name_point(panel, point, HASH, -16)
+    own = curves.own
+    panel.plot(own.bytes_per_item, own.rsum, "*", color=PQ, markersize=14, label="own heads")
+    _name_point(panel, own, PQ, 12)
+    panel.set(xscale="log", xlabel="hash and PQ codes of an item, bytes", ylabel="cascade, rSum")
+    ticks = sorted({*sizes, own.bytes_per_item})
+    panel.set_xticks(ticks, [str(size) for size in ticks])
+    panel.minorticks_off()
+    panel.margins(x=0.12, y=0.2)
+    panel.legend(loc="center right")
+    return figure
+
+
+def _draw_base(panel: Axes, base: float) -> None:
+    panel.axhline(base, color=BASE, linestyle=(0, (5, 3)), linewidth=1.4)
     panel.annotate(
-        f"cosine alone, no Stage I: {curves.base:.1f}",
-        (0.01, curves.base),
+        f"cosine over all items: {base:.1f}",
+        (0.01, base),
         xycoords=("axes fraction", "data"),
         xytext=(0, 4),
         textcoords="offset points",
         color=BASE,
         fontsize=9,
     )
-    panel.plot(sizes, [point.rsum for point in curves.fitted], "o-", color=HASH, label="fitted")
-    for point in curves.fitted:
-        _name_point(panel, point, HASH, -16)
-    panel.plot(
-        curves.own.bytes_per_item, curves.own.rsum, "*", color=PQ, markersize=14, label="own heads"
-    )
-    panel.set(xscale="log", xlabel="memory of an item's codes, bytes", ylabel="rSum of the cascade")
-    ticks = sorted({*sizes, curves.own.bytes_per_item})
-    panel.set_xticks(ticks, [str(size) for size in ticks])
-    panel.minorticks_off()
-    panel.margins(x=0.12, y=0.2)
-    panel.legend(loc="lower right")
-    return figure
 
 
-def _name_point(panel: Axes, point: MemoryPoint, colour: str, below: int) -> None:
+def _name_point(panel: Axes, point: MemoryPoint, colour: str, above: int) -> None:
     panel.annotate(
         f"{point.n_bits} bits: {point.rsum:.1f}",
         (point.bytes_per_item, point.rsum),
-        xytext=(0, below),
+        xytext=(0, above),
         textcoords="offset points",
         ha="center",
         color=colour,

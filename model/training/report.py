@@ -8,7 +8,7 @@ from model.core.errors import MissingExtraError
 from model.core.metrics import RankSummaries, Recalls
 from model.training.coco import CocoScores
 from model.training.curves import Curves
-from model.training.evaluation import SHORT, Evaluation
+from model.training.evaluation import CASCADE, SHORT, Evaluation
 
 JSON_FILE, TABLE_FILE, CURVES_FILE = "report.json", "report.md", "curves.json"
 KEPT_PLOT, MEMORY_PLOT = "recall_kept.png", "rsum_by_memory.png"
@@ -108,6 +108,7 @@ def _coco_rows(scores: dict[str, CocoScores]) -> Rows:
     return [head] + [
         [ranking, *(f"{x:.1f}" for name in names for x in (own[name].i2t, own[name].t2i))]
         for ranking, own in scores.items()
+        if ranking != CASCADE
     ]
 
 
