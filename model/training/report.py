@@ -1,6 +1,6 @@
 """An evaluation as text, and as the files of a report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from model.core.bootstrap import Interval
@@ -25,25 +25,36 @@ def text_table(result: Evaluation) -> str:
     return "\n\n".join(parts)
 
 
-def write_report(result: Evaluation, curves: Curves, folder: Path, title: str) -> None:
-    """Write report.json, report.md and curves.json, and the plots of the curves.
+def draw_files(curves: Curves, folder: Path) -> None:
+    """Draw the plots of the curves into the folder.
 
     Raises:
-        MissingExtraError: all is written but the plots, for matplotlib is not installed.
+        MissingExtraError: matplotlib is not installed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / JSON_FILE).write_text(result.model_dump_json(indent=2) + "\n")
-    (folder / CURVES_FILE).write_text(curves.model_dump_json(indent=2) + "\n")
-    (folder / TABLE_FILE).write_text(_markdown(result, title))
-    _draw(curves, folder)
-
-
-def _draw(curves: Curves, folder: Path) -> None:
     try:
         from model.training.plots import draw_plots
     except ModuleNotFoundError as error:
         raise MissingExtraError("a plot", "matplotlib", "plots") from error
     draw_plots(curves, folder / KEPT_PLOT, folder / MEMORY_PLOT)
+
+
+def write_report(
+    result: Evaluation,
+    curves: Curves,
+    folder: Path,
+    title: str,
+    draw: Callable[[Curves, Path], None] = draw_files,
+) -> None:
+    """Write report.json, report.md, curves.json and, last, the plots of the curves.
+
+    Raises:
+        MissingExtraError: the plots cannot be drawn; all else is written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / JSON_FILE).write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / CURVES_FILE).write_text(curves.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / TABLE_FILE).write_text(_markdown(result, title), encoding="utf-8")
+    draw(curves, folder)
 
 
 def _markdown(result: Evaluation, title: str) -> str:

@@ -209,8 +209,8 @@ def test_intervals_hold_the_figures_and_the_paired_difference_from_base(
         assert value.low <= value.value <= value.high
     ranks, base = part.ranks[RankingName.INDUCTIVE], part.ranks[RankingName.BASE]
     expected = paired_difference(ranks, base, split.image_of_text, 200, (4, 0))
-    for name in ("inductive", "cascade"):
-        above = intervals.above_base[name]
+    for served in ("inductive", "cascade"):
+        above = intervals.above_base[served]
         assert [above.low, above.high] == pytest.approx([expected.low, expected.high])
         assert above.value == pytest.approx(expected.value)
     assert evaluation_of([part]).intervals is None
