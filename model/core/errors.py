@@ -65,7 +65,7 @@ class MissingExtraError(MeetError):
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs the package {package}: pip install 'meet-retrieval[{extra}]'"
+            f"the package {package} is needed for {what}: pip install {package} (extra {extra})"
         )
 
 

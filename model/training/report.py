@@ -16,6 +16,14 @@ DIRECTIONS = tuple(SHORT.values())
 RECALLS = ("R@1", "R@5", "R@10")
 RANKS = ("median", "mean")
 
+RANKS_OF, INTERVALS_OF = "Ranks of the best true match", "rSum, 95 % intervals over images"
+NOTES = {
+    RANKS_OF: "1 is best. What Stage I drops follows what it keeps, in the order of the plain "
+    "cosine: a dropped match ranks behind the whole list.",
+    INTERVALS_OF: "Percentile intervals of the bootstrap: images are drawn with all their "
+    "captions, the gallery stays whole, and a ranking and the base are drawn alike.",
+}
+
 Rows = Sequence[Sequence[str]]
 
 
@@ -34,7 +42,7 @@ def draw_files(curves: Curves, folder: Path) -> None:
     try:
         from model.training.plots import draw_plots
     except ModuleNotFoundError as error:
-        raise MissingExtraError("a plot", "matplotlib", "plots") from error
+        raise MissingExtraError("plots", "matplotlib", "plots") from error
     draw_plots(curves, folder / KEPT_PLOT, folder / MEMORY_PLOT)
 
 
@@ -63,6 +71,7 @@ def _markdown(result: Evaluation, title: str) -> str:
     for heading, rows in _tables(result).items():
         if len(rows) > 1:
             parts += [f"## {heading}", _piped(rows)]
+            parts += [NOTES[heading]] if heading in NOTES else []
     parts += [f"![recall kept by candidates]({KEPT_PLOT})", f"![rSum by memory]({MEMORY_PLOT})"]
     return "\n\n".join(parts) + "\n"
 
@@ -74,8 +83,8 @@ def _tables(result: Evaluation) -> dict[str, Rows]:
     stages = [[f"kept by {s}", f"{k.i2t:.1f}", f"{k.t2i:.1f}"] for s, k in result.kept.items()]
     return {
         "Recalls, percent": _recall_rows(run),
-        "Ranks of the best true match": _rank_rows({name: result.ranks[name] for name in run}),
-        "rSum, 95 % intervals over images": _interval_rows(result, list(run)),
+        RANKS_OF: _rank_rows({name: result.ranks[name] for name in run}),
+        INTERVALS_OF: _interval_rows(result, list(run)),
         "Queries with a true match kept, percent": [["stage", *DIRECTIONS], *stages],
         "ECCV Caption and CxC, percent": _coco_rows(result.coco or {}),
     }

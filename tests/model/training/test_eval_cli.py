@@ -196,8 +196,8 @@ def test_without_the_package_one_line_says_what_to_install(coco: Path, capsys: C
     assert evaluate(told_of(coco, "--json"), absent) == 0
     out, err = capsys.readouterr()
     assert json_of(out)["coco"] is None
-    said = "meet-eval: ECCV Caption and CxC needs the package eccv_caption: "
-    assert err.count(said + "pip install 'meet-retrieval[coco]'\n") == 1
+    said = "meet-eval: the package eccv_caption is needed for ECCV Caption and CxC: "
+    assert err.count(said + "pip install eccv_caption (extra coco)\n") == 1
 
 
 def test_asked_for_by_a_file_of_ids_the_package_is_needed(
@@ -210,7 +210,7 @@ def test_asked_for_by_a_file_of_ids_the_package_is_needed(
     assert evaluate(told_of(coco, "--coco-ids", str(ids)), lambda: metrics) == 0
     assert sorted(metrics.asked[0][0]) == [7 + i for i in range(12)]
     assert evaluate(told_of(coco, "--coco-ids", str(ids)), absent) == 2
-    assert "pip install 'meet-retrieval[coco]'" in capsys.readouterr().err
+    assert "pip install eccv_caption (extra coco)" in capsys.readouterr().err
     folded = told_of(coco, "--coco-ids", str(ids), "--folds", "2")
     assert evaluate(folded, lambda: metrics) == 2
     assert "take the whole split: --folds must be 1, got 2" in capsys.readouterr().err
