@@ -1,13 +1,13 @@
 """Pools that the pillar re-ranker learns and is measured on: a split with all that surrounds it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.core.types import Direction, Modality, RowArray
+from model.core.types import Direction, FloatArray, Modality, RowArray
 from model.rerankers.pillar.config import PillarConfig
 from model.rerankers.pillar.lists import Lists, Surroundings, pillar_lists
 from model.rerankers.pillar.neighbours import Nearest, PillarSide, nearest
@@ -51,37 +51,26 @@ class PreparedPool:
     @classmethod
     def of(cls, pool: Pool, config: PillarConfig) -> "PreparedPool":
         """The pool with its tables; the slow part is a product of all with all."""
-        embeddings, depth = pool.split.embeddings, config.pillars
-        own = {
-            m: nearest(e, e, depth, np.arange(len(e))).rows for m, e in embeddings.items()
-        }  # (N, P), itself first
-        across = {
-            d: nearest(embeddings[d.query], embeddings[d.candidate], depth - 1) for d in Direction
-        }
+        own, across = _inside(pool.split.embeddings, config.pillars)
         if pool.bank is None:
-            intra = {d: own[d.query][:, 1:] for d in Direction}
-            behind = {d: across[OPPOSITE[d]] for d in Direction}
+            behind = _Behind(
+                pool.split.embeddings,
+                {d: own[d.query][:, 1:] for d in Direction},
+                {d: across[OPPOSITE[d]] for d in Direction},
+            )
         else:
-            bank = {m: np.asarray(e, np.float32) for m, e in pool.bank.items()}
-            intra = {
-                d: nearest(embeddings[d.query], bank[d.query], depth - 1).rows for d in Direction
-            }
-            behind = {
-                d: nearest(embeddings[d.candidate], bank[d.query], config.neighbours)
-                for d in Direction
-            }
-        background = embeddings if pool.bank is None else bank
+            behind = _outside(pool.split.embeddings, pool.bank, config)
         sides = {
             d: PillarSide.of_tables(
-                embeddings[d.candidate],
-                background[d.query],
+                pool.split.embeddings[d.candidate],
+                behind.background[d.query],
                 own[d.candidate][:, : config.neighbours],
-                _cut(behind[d], config.neighbours),
+                _cut(behind.other[d], config.neighbours),
             )
             for d in Direction
         }
         inter = {d: across[d].rows for d in Direction}
-        return cls(config, pool.split, sides, inter, intra, pool.bank is None)
+        return cls(config, pool.split, sides, inter, behind.intra, pool.bank is None)
 
     def queries(self, direction: Direction) -> int:
         """Q, the number of queries of a direction."""
@@ -154,10 +143,36 @@ def taken(split: Embedded, images: RowArray) -> Embedded:
     return Embedded(embeddings, np.searchsorted(images, split.image_of_text[texts]))
 
 
+class _Behind(NamedTuple):
+    """What stands behind the queries: entries, the queries' nearest, the candidates' nearest."""
+
+    background: Mapping[Modality, NDArray[np.floating]]
+    intra: Mapping[Direction, RowArray]
+    other: Mapping[Direction, Nearest]
+
+
+def _inside(
+    embeddings: Mapping[Modality, FloatArray], depth: int
+) -> tuple[dict[Modality, RowArray], dict[Direction, Nearest]]:
+    """Nearest items (N, P) of one's own modality, itself first, and (N, P - 1) of the other."""
+    own = {m: nearest(e, e, depth, np.arange(len(e))).rows for m, e in embeddings.items()}
+    across = {
+        d: nearest(embeddings[d.query], embeddings[d.candidate], depth - 1) for d in Direction
+    }
+    return own, across
+
+
+def _outside(embeddings: Mapping[Modality, FloatArray], bank: Bank, config: PillarConfig) -> _Behind:
+    entries = {m: np.asarray(e, np.float32) for m, e in bank.items()}
+    intra = {
+        d: nearest(embeddings[d.query], entries[d.query], config.pillars - 1).rows
+        for d in Direction
+    }
+    other = {
+        d: nearest(embeddings[d.candidate], entries[d.query], config.neighbours) for d in Direction
+    }
+    return _Behind(entries, intra, other)
+
+
 def _cut(found: Nearest, count: int) -> Nearest:
     return Nearest(found.rows[:, :count], found.cosines[:, :count])
-
-
-def prepared(pools: Sequence[Pool], config: PillarConfig) -> list[PreparedPool]:
-    """Every pool with its tables."""
-    return [PreparedPool.of(pool, config) for pool in pools]

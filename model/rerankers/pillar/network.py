@@ -46,8 +46,7 @@ class Block(nn.Module):
     ) -> Float[Tensor, "b n w"]:
         """Tokens after attention and MLP."""
         tokens = tokens + self.attention(self.attention_norm(tokens), adjacency)
-        tokens = tokens + self.mlp(self.mlp_norm(tokens))
-        return tokens
+        return tokens + self.mlp(self.mlp_norm(tokens))
 
 
 class PillarNetwork(nn.Module):
