@@ -87,7 +87,8 @@ def served_recalls(pool: PreparedPool, scores: Scores) -> Recalls:
 
 def averaged_recalls(pool: PreparedPool, scores: Scores) -> Recalls:
     """The released evaluation: the mean of the base matrix overwritten in either direction."""
-    mean = sum(_written(pool, scores, d, above=False) for d in _BOTH) / 2
+    by_image, by_text = (_written(pool, scores, d, above=False) for d in _BOTH)
+    mean = np.asarray((by_image + by_text) / 2, np.float32)
     return _recalls(pool.split, mean, mean)
 
 

@@ -162,7 +162,9 @@ def _inside(
     return own, across
 
 
-def _outside(embeddings: Mapping[Modality, FloatArray], bank: Bank, config: PillarConfig) -> _Behind:
+def _outside(
+    embeddings: Mapping[Modality, FloatArray], bank: Bank, config: PillarConfig
+) -> _Behind:
     entries = {m: np.asarray(e, np.float32) for m, e in bank.items()}
     intra = {
         d: nearest(embeddings[d.query], entries[d.query], config.pillars - 1).rows

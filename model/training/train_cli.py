@@ -120,8 +120,8 @@ def _options(
         if name not in skip:
             flag = "--" + prefix + name.replace("_", "-")
             default = None if by_recipe else field.default
-            kind = field.annotation
-            choices = list(kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else None
+            kind: Any = field.annotation
+            choices = list(kind) if issubclass(kind, StrEnum) else None
             group.add_argument(flag, type=kind, default=default, choices=choices)
 
 

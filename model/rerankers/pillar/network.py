@@ -25,7 +25,8 @@ class GraphAttention(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # (B, H, n, w/H) each
         logits = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
         attention = (logits.softmax(dim=-1) + adjacency.unsqueeze(1)) / 2
-        return self.out((attention.to(value.dtype) @ value).transpose(1, 2).flatten(2))
+        mixed: Tensor = self.out((attention.to(value.dtype) @ value).transpose(1, 2).flatten(2))
+        return mixed
 
 
 class Block(nn.Module):
@@ -46,7 +47,8 @@ class Block(nn.Module):
     ) -> Float[Tensor, "b n w"]:
         """Tokens after attention and MLP."""
         tokens = tokens + self.attention(self.attention_norm(tokens), adjacency)
-        return tokens + self.mlp(self.mlp_norm(tokens))
+        changed: Tensor = self.mlp(self.mlp_norm(tokens))
+        return tokens + changed
 
 
 class PillarNetwork(nn.Module):

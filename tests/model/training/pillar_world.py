@@ -1,4 +1,4 @@
-"""A split whose captions betray their siblings: averaging over these is what re-ranking can learn."""
+"""A split whose captions betray their siblings: what re-ranking can learn is to average them."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from model.core.vectors import l2_normalised
 from model.training.evaluation import Embedded
 
 
-def sibling_split(seed: int, images: int = 150, noise: float = 0.3) -> Embedded:
+def sibling_split(seed: int, images: int = 100, noise: float = 0.3) -> Embedded:
     """Images, and five noisy captions each that share a code no image has."""
     rng = np.random.default_rng(seed)
     content, code = (

@@ -30,10 +30,11 @@ def weights_of(reranker: PillarReranker) -> np.ndarray:
 
 
 def test_training_makes_unseen_pairs_rank_better() -> None:
-    pools = [Pool(sibling_split(1)), Pool(sibling_split(2))]
-    found = evaluate_pillar(sibling_split(3), train_pillar(pools, SMALL))
-    assert found.pillar.rsum > found.base.rsum + 15
-    assert found.averaged.rsum > found.bonus.rsum + 15
+    options = SMALL.model_copy(update={"epochs": 3})
+    trained = train_pillar([Pool(sibling_split(1))], options)
+    found = evaluate_pillar(sibling_split(3), trained)
+    assert found.pillar.rsum > found.base.rsum + 10
+    assert found.averaged.rsum > found.bonus.rsum + 10
 
 
 def test_a_killed_run_goes_on_to_the_weights_of_a_whole_one(tmp_path: Path) -> None:

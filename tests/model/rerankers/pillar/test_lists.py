@@ -74,9 +74,7 @@ def test_lists_of_an_outside_query_are_the_oracles(seed: int) -> None:
 
 
 @given(seed=seeds, row=st.integers(0, 9))
-def test_a_query_of_the_background_sees_what_it_would_see_from_outside(
-    seed: int, row: int
-) -> None:
+def test_a_query_of_the_background_sees_what_it_would_see_from_outside(seed: int, row: int) -> None:
     rng = np.random.default_rng(seed)
     candidates, background = units(rng, 8), units(rng, 10)
     inside = PillarSide.of(candidates, background, CONFIG.neighbours)
@@ -113,10 +111,9 @@ def test_the_graph_by_hand() -> None:
     # Rows of 20 + 4 + 1 = 25 and of 24: a share must exceed 0.6 / 3 = 0.2 or 0.45 / 3 = 0.15.
     counts = torch.tensor([[[0.0, 4.0, 1.0], [4.0, 0.0, 0.0], [1.0, 0.0, 0.0]]])
     loose, strict = (sparse_graph(counts, 20, threshold)[0] for threshold in (0.45, 0.6))
-    np.testing.assert_allclose(
-        loose, [[20 / 24, 4 / 24, 0], [4 / 24, 20 / 24, 0], [0, 0, 1]], atol=1e-6
-    )
-    np.testing.assert_allclose(strict, torch.eye(3), atol=1e-6)
+    expected = [[20 / 24, 4 / 24, 0.0], [4 / 24, 20 / 24, 0.0], [0.0, 0.0, 1.0]]
+    np.testing.assert_allclose(loose, expected, atol=1e-6)
+    np.testing.assert_allclose(strict, np.eye(3), atol=1e-6)
 
 
 @given(seed=seeds, count=st.integers(1, 12))
