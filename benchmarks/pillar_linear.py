@@ -57,6 +57,7 @@ def _run(told: argparse.Namespace) -> None:
     base = train.fit()
     reranker = PillarReranker.load(told.weights) if told.weights else _trained(told, train, base)
     if told.out:
+        told.out.parent.mkdir(parents=True, exist_ok=True)
         reranker.save(told.out)
     bank = bank_of(train.embedded(base))
     report(evaluate_pillar(split.embedded(base), reranker, bank), as_json=told.json)

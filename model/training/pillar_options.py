@@ -1,4 +1,7 @@
-"""What a training run of the pillar re-ranker is told, and the recipes that flags start from."""
+"""What a training run of the pillar re-ranker is told, and the recipes that flags start from.
+
+The fast recipe learns in minutes of one core; `benchmarks/pillar.md` has its figures.
+"""
 
 from enum import StrEnum
 from typing import Annotated
@@ -33,10 +36,10 @@ class PillarOptions(Frozen):
     train split is cut into.
     """
 
-    width: Count = 256
+    width: Count = 128
     blocks: Count = 2
-    heads: Count = 8
-    epochs: Count = 10
+    heads: Count = 4
+    epochs: Count = 4
     batch_size: Count = 256
     optimiser: Optimiser = Optimiser.ADAMW
     learning_rate: Positive = 5e-4

@@ -60,7 +60,7 @@ def _tokens(
 ) -> Float[Tensor, "b n k"]:
     candidates = _taken(side.candidates, around.shortlist[block])
     return similarity_tokens(
-        torch.cat([torch.from_numpy(queries)[:, None], candidates], dim=1),
+        torch.cat([torch.tensor(queries)[:, None], candidates], dim=1),
         _taken(side.candidates, around.inter[block]),
         _taken(side.background, around.intra[block]),
     )

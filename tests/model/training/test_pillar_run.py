@@ -10,7 +10,9 @@ import pytest
 from benchmarks.pillar import main as benchmark
 from benchmarks.pillar_linear import main as linear
 from model.core.types import Direction
+from model.rerankers.pillar.config import PillarConfig
 from model.rerankers.pillar.reranker import PILLAR_FILE, PillarReranker
+from model.training.pillar_options import RECIPES, Optimiser, PillarRecipe
 from model.training.train_cli import main as train
 from tests.model.training.world import write_precomp
 
@@ -51,7 +53,7 @@ def test_the_same_seed_gives_the_same_weights(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "rule"),
     [
-        (["--heads", "7"], "divide the width 256 into equal parts, got 7"),
+        (["--heads", "7"], "divide the width 128 into equal parts, got 7"),
         (["--hinge", "-1"], r"--hinge: .*greater than or equal to 0, got -1"),
         (["--pool-images", "1"], r"--pool-images: .*2, got 1"),
     ],
@@ -107,3 +109,14 @@ def test_the_linear_benchmark_trains_saves_and_measures_again(
     assert json.loads(capsys.readouterr().out) == trained
     assert linear([*told[:2], "--folds", "1"]) == 2
     assert "--folds is 0 or at least 2, got 1" in capsys.readouterr().err
+
+
+def test_the_released_recipe_is_the_papers() -> None:
+    released = RECIPES[PillarRecipe.RELEASED]
+    assert released.config() == PillarConfig()
+    assert (released.epochs, released.batch_size, released.momentum) == (30, 512, 0.9)
+    assert released.optimiser is Optimiser.SGD
+    assert released.learning_rate == pytest.approx(0.01 * released.batch_size / 256)
+    assert released.weight_decay == 0.0
+    weights = (released.contrastive, released.triplet, released.hinge, released.alignment)
+    assert weights == (1.0, 1.0, 1.0, 1.0)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.core.errors import CodeShapeError
@@ -62,6 +62,7 @@ def from_outside(queries: np.ndarray, side: PillarSide) -> Lists:
     return pillar_lists(queries, Surroundings(inter[:, :SHORTLIST], inter, intra), side, CONFIG)
 
 
+@settings(max_examples=30)
 @given(seed=seeds)
 def test_lists_of_an_outside_query_are_the_oracles(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -73,6 +74,7 @@ def test_lists_of_an_outside_query_are_the_oracles(seed: int) -> None:
         np.testing.assert_allclose(found.adjacency[place], expected.adjacency[0], atol=1e-6)
 
 
+@settings(max_examples=30)
 @given(seed=seeds, row=st.integers(0, 9))
 def test_a_query_of_the_background_sees_what_it_would_see_from_outside(seed: int, row: int) -> None:
     rng = np.random.default_rng(seed)

@@ -19,7 +19,7 @@ CONFIG = PillarConfig(width=16, heads=2, pillars=12, neighbours=4, list_image_to
 def world(seed: int = 0, dtype: type[np.floating] = np.float32) -> tuple[np.ndarray, PillarSide]:
     rng = np.random.default_rng(seed)
     queries, items, background = (
-        l2_normalised(rng.standard_normal((n, 8)).astype(np.float32)) for n in (5, 30, 40)
+        l2_normalised(rng.standard_normal((n, 8)).astype(np.float32)) for n in (40, 30, 40)
     )
     return queries, PillarSide.of(items.astype(dtype), background.astype(dtype), CONFIG.neighbours)
 
