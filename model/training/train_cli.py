@@ -1,8 +1,9 @@
-"""`meet-train`: a VSE from scratch, or heads for an encoder as it is."""
+"""`meet-train`: a VSE from scratch, heads for an encoder as it is, or a pillar re-ranker."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,9 +13,12 @@ from model.core.command import exit_status
 from model.core.errors import CodeShapeError, InputError
 from model.encoders.opening import named_device
 from model.training.options import HeadsOptions, VSEOptions
+from model.training.pillar_options import RECIPES, PillarOptions, PillarRecipe
+from model.training.pillar_run import run_pillar
 from model.training.recipe import BIGRU, run_heads, run_vse
 
-Options = TypeVar("Options", VSEOptions, HeadsOptions)
+Options = TypeVar("Options", VSEOptions, HeadsOptions, PillarOptions)
+AnyOptions = type[VSEOptions] | type[HeadsOptions] | type[PillarOptions]
 
 # What did best on Flickr8k's dev split; `benchmarks/flickr8k.md` has the figures.
 BIGRU_RECIPE = VSEOptions(epochs=8)
@@ -41,7 +45,24 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True, help="checkpoint directory")
         command.add_argument("--device", default="cpu", help="cpu or cuda")
         _options(command, HeadsOptions, prefix="heads-", skip=("seed",))
+    _add_pillar(commands.add_parser("pillar", help="train a pillar re-ranker for a checkpoint"))
     return root
+
+
+def _add_pillar(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--checkpoint", type=Path, required=True, help="whose encoder it is for")
+    command.add_argument("--data", required=True, help="a data set with a train split")
+    command.add_argument("--out", type=Path, help="the file (pillar.safetensors in CHECKPOINT)")
+    command.add_argument("--device", default="cpu", help="where the encoder runs: cpu or cuda")
+    command.add_argument(
+        "--recipe",
+        type=PillarRecipe,
+        choices=list(PillarRecipe),
+        default=PillarRecipe.FAST,
+        help="the defaults of the flags below: of two CPU cores, or the released ones",
+    )
+    command.add_argument("--seed", type=int, default=0)
+    _options(command, PillarOptions, skip=("seed",), by_recipe=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(told: argparse.Namespace) -> None:
+    if told.command == "pillar":
+        _run_pillar(told)
+        return
     given = _told(told, HeadsOptions, "heads_", skip=("seed",))
     heads = _checked(HeadsOptions, {**given, "seed": told.seed}, "heads-")
     if told.command == "heads":
@@ -67,6 +91,13 @@ def _run(told: argparse.Namespace) -> None:
     run_vse(told.data, told.out, told.text, told.vision, options, heads, device)
 
 
+def _run_pillar(told: argparse.Namespace) -> None:
+    given = {n: v for n, v in _told(told, PillarOptions, "").items() if v is not None}
+    options = _checked(PillarOptions, {**RECIPES[told.recipe].model_dump(), **given})
+    named_device(told.device)
+    run_pillar(told.checkpoint, told.data, told.out, options, told.device)
+
+
 def _checked(options: type[Options], values: dict[str, Any], prefix: str = "") -> Options:
     """The options, or an error that names the first flag that breaks its rule."""
     try:
@@ -81,7 +112,7 @@ def _checked(options: type[Options], values: dict[str, Any], prefix: str = "") -
 
 def _options(
     command: argparse.ArgumentParser,
-    options: type[VSEOptions] | type[HeadsOptions],
+    options: AnyOptions,
     prefix: str = "",
     skip: Sequence[str] = (),
     *,
@@ -93,13 +124,14 @@ def _options(
         if name not in skip:
             flag = "--" + prefix + name.replace("_", "-")
             default = None if by_recipe else field.default
-            kind = int if field.annotation is int else float
-            group.add_argument(flag, type=kind, default=default)
+            kind: Any = field.annotation
+            choices = list(kind) if issubclass(kind, StrEnum) else None
+            group.add_argument(flag, type=kind, default=default, choices=choices)
 
 
 def _told(
     told: argparse.Namespace,
-    options: type[VSEOptions] | type[HeadsOptions],
+    options: AnyOptions,
     prefix: str,
     skip: Sequence[str] = (),
 ) -> dict[str, Any]:
