@@ -89,11 +89,11 @@ def _drawn_memory(curves: Curves) -> Figure:
     sizes = [point.bytes_per_item for point in curves.fitted]
     sums = [point.rsum for point in curves.fitted]
     panel.plot(sizes, sums, "o-", color=HASH, label="heads fitted for the plot")
-    for point in curves.fitted:
-        _name_point(panel, point, HASH, -16)
     own = curves.own
+    for point in curves.fitted:  # away from the own point, which may be near
+        _name_point(panel, point, HASH, (0, 9 if point.rsum >= own.rsum else -18), "center")
     panel.plot(own.bytes_per_item, own.rsum, "*", color=PQ, markersize=14, label="own heads")
-    _name_point(panel, own, PQ, 12)
+    _name_point(panel, own, PQ, (12, -4), "left")
     panel.set(xscale="log", xlabel="hash and PQ codes of an item, bytes", ylabel="cascade, rSum")
     ticks = sorted({*sizes, own.bytes_per_item})
     panel.set_xticks(ticks, [str(size) for size in ticks])
@@ -116,13 +116,15 @@ def _draw_base(panel: Axes, base: float) -> None:
     )
 
 
-def _name_point(panel: Axes, point: MemoryPoint, colour: str, above: int) -> None:
+def _name_point(
+    panel: Axes, point: MemoryPoint, colour: str, offset: tuple[int, int], side: str
+) -> None:
     panel.annotate(
         f"{point.n_bits} bits: {point.rsum:.1f}",
         (point.bytes_per_item, point.rsum),
-        xytext=(0, above),
+        xytext=offset,
         textcoords="offset points",
-        ha="center",
+        ha=side,
         color=colour,
         fontsize=9,
     )
