@@ -1,4 +1,4 @@
-"""`meet-train`: a VSE from scratch, or heads for an encoder as it is."""
+"""`meet-train`: a VSE from scratch, heads for an encoder as it is, or the papers' checkpoints."""
 
 import argparse
 import sys
@@ -13,6 +13,7 @@ from model.core.errors import CodeShapeError, InputError
 from model.encoders.opening import named_device
 from model.training.options import HeadsOptions, VSEOptions
 from model.training.recipe import BIGRU, run_heads, run_vse
+from model.training.released.importing import run_import
 
 Options = TypeVar("Options", VSEOptions, HeadsOptions)
 
@@ -39,7 +40,14 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True, help="checkpoint directory")
         command.add_argument("--device", default="cpu", help="cpu or cuda")
         _options(command, HeadsOptions, prefix="heads-", skip=("seed",))
+    _add_import(commands.add_parser("import", help="bring in a released ESA or MEET checkpoint"))
     return root
+
+
+def _add_import(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--checkpoint", type=Path, required=True, help="the released .pth file")
+    command.add_argument("--out", type=Path, required=True, help="checkpoint directory")
+    command.add_argument("--vocabulary", type=Path, help="its JSON vocabulary, or BERT's vocab.txt")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(told: argparse.Namespace) -> None:
+    if told.command == "import":
+        run_import(told.checkpoint, told.out, told.vocabulary)
+        return
     given = _told(told, HeadsOptions, "heads_", skip=("seed",))
     heads = _checked(HeadsOptions, {**given, "seed": told.seed}, "heads-")
     if told.command == "heads":
