@@ -83,7 +83,8 @@ bundled: .venv/.installed
 	$(BIN)/meet-train vse --data runs/scenes --out runs/bundled/scenes \
 	    --vision index_builder/scenes/backbone --grid 6 --embedding-dim 256 \
 	    --word-embedding-dim 64 --gru-dim 128 --min-word-count 1 --epochs 2 --batch-size 256 \
-	    --learning-rate 2e-3 --weight-decay 0.02 --input-dropout 0.05 --drop-rows 0.1
+	    --learning-rate 2e-3 --weight-decay 0.02 --region-dropout 0.05 --word-dropout 0.05 \
+	    --hidden-dropout 0.05 --drop-rows 0.1
 	$(BIN)/meet-eval --checkpoint runs/bundled/scenes --data runs/scenes --split test \
 	    --bank runs/scenes:train
 	cp -r runs/bundled/scenes/. $(BUNDLED)

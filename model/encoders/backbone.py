@@ -25,12 +25,13 @@ from model.encoders.transformer_files import (
 class GridBackbone(nn.Module):
     """Images to region features (B, grid², F): the backbone's last grid, average-pooled.
 
-    A directory with a configuration but no weights starts from random ones.
+    A directory with a configuration but no weights starts from random ones. With two views an
+    image's regions are followed by those of its mirror image.
     """
 
-    def __init__(self, directory: Path, grid: int) -> None:
+    def __init__(self, directory: Path, grid: int, views: int = 1) -> None:
         super().__init__()
-        self.grid = grid
+        self.grid, self.views = grid, views
         self._directory = directory
         self.processor: Any = load_local(AutoImageProcessor, directory)
         self.pretrained = has_weights(directory)
@@ -57,9 +58,11 @@ class GridBackbone(nn.Module):
         return functional.adaptive_avg_pool2d(grid, self.grid).flatten(2).transpose(1, 2)
 
     def regions(self, images: Sequence[Image.Image], device: torch.device) -> NDArray[np.float16]:
-        """Region features (B, R, F) as they are stored: fp16."""
+        """Region features (B, views · grid², F) as they are stored: fp16."""
+        pixels = self.pixels(images).to(device)
+        views = (pixels, pixels.flip(-1))[: self.views]
         with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
-            regions = self(self.pixels(images).to(device))
+            regions = torch.cat([self(view) for view in views], dim=1)
         return np.asarray(regions.to(torch.float16).cpu().numpy())
 
     def fingerprint(self, *, frozen: bool) -> str:

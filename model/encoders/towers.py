@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from model.core.types import Frozen
@@ -33,11 +34,16 @@ class VSEConfig(Frozen):
     """Shapes and regularisation of a VSE.
 
     `word_dim` is the width of the word features that the text tower attends over: a
-    transformer's hidden width, or a BiGRU's and its word embeddings' together. `input_dropout`
-    acts on features, `drop_rows` on whole regions and words (a fifth in the paper). Regions are
-    reduced to `region_components` principal components, where given: thousands of dimensions
-    overfit thousands of images. The papers' own text towers have no MLP, and their BiGRU may have
-    several layers and no word embeddings beside its states (`words_beside`).
+    transformer's hidden width, or a BiGRU's and its word embeddings' together. `views` is how
+    many sets of regions an image gives: 2 where its mirror image counts too.
+
+    Dropout: `region_dropout` and `word_dropout` take a feature away from all regions or words of
+    a sample at once, `hidden_dropout` acts inside the projections, `drop_rows` on whole regions
+    and words (a fifth in the paper). Regions are reduced to `region_components` principal
+    components, where given.
+
+    The papers' own text towers have no MLP, and their BiGRU may have several layers and no word
+    embeddings beside its states (`words_beside`).
     """
 
     region_dim: int
@@ -48,8 +54,11 @@ class VSEConfig(Frozen):
     word_embedding_dim: int = 300
     max_words: int = 40
     grid: int | None = None
+    views: int = 1
     region_components: int | None = None
-    input_dropout: float = 0.2
+    region_dropout: float = 0.2
+    word_dropout: float = 0.2
+    hidden_dropout: float = 0.2
     drop_rows: float = 0.2
     text_projection: RowProjection = RowProjection.RESIDUAL
     words_beside: bool = True
@@ -76,6 +85,7 @@ class AttentiveTower(nn.Module):
         self,
         in_dim: int,
         config: VSEConfig,
+        dropout: float,
         n_components: int | None = None,
         projection: RowProjection = RowProjection.RESIDUAL,
     ) -> None:
@@ -84,7 +94,7 @@ class AttentiveTower(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         basis = None if n_components is None else torch.eye(in_dim)[:, :n_components].contiguous()
         self.register_buffer("basis", basis)  # (F, P)
-        self.dropout = nn.Dropout(config.input_dropout)
+        self.dropout = dropout
         self.projection = _projection(projection, n_components or in_dim, config)
         self.attention = ExternalAttention(config.embedding_dim)
         self.drop_rows = config.drop_rows
@@ -112,7 +122,9 @@ class AttentiveTower(nn.Module):
             valid = _drop(valid, self.drop_rows)
         # Padding costs nothing: only valid rows are projected.
         standard = self._reduced(rows[valid]) / self.scale  # (n, F or P)
-        embedding: Tensor = self.attention(self.projection(self.dropout(standard)), valid)
+        if self.training and self.dropout > 0:
+            standard = standard * _kept_features(valid, standard.shape[1], self.dropout)
+        embedding: Tensor = self.attention(self.projection(standard), valid)
         return embedding
 
     def _reduced(self, rows: Float[Tensor, "n f"]) -> Float[Tensor, "n p"]:
@@ -132,7 +144,7 @@ class WordGRU(nn.Module):
     def __init__(self, config: VSEConfig) -> None:
         super().__init__()
         self.embed = nn.Embedding(config.vocabulary_size, config.word_embedding_dim, PAD)
-        self.dropout = nn.Dropout(config.input_dropout)
+        self.dropout = nn.Dropout(config.word_dropout)
         self.words_beside = config.words_beside
         beside = config.word_embedding_dim if config.words_beside else 0
         self.gru_dim = config.word_dim - beside
@@ -170,15 +182,38 @@ class VSE(nn.Module):
     def __init__(self, config: VSEConfig) -> None:
         super().__init__()
         self.config = config
-        self.image = AttentiveTower(config.region_dim, config, config.region_components)
-        self.text = AttentiveTower(config.word_dim, config, projection=config.text_projection)
+        self.image = AttentiveTower(
+            config.region_dim, config, config.region_dropout, config.region_components
+        )
+        self.text = AttentiveTower(
+            config.word_dim, config, config.word_dropout, projection=config.text_projection
+        )
         self.words = WordGRU(config) if config.text is TextTowerKind.BIGRU else None
+
+    def embed_regions(self, regions: Float[Tensor, "b r f"]) -> Float[Tensor, "b d"]:
+        """Unit embeddings of images, from one view drawn at random in training, else from all."""
+        n_images, n_rows, width = regions.shape
+        n_views = self.config.views
+        views = regions.reshape(n_images, n_views, n_rows // n_views, width)  # (B, V, R, F)
+        valid = torch.ones((n_images, views.shape[2]), dtype=torch.bool, device=views.device)
+        if self.training:
+            drawn = torch.randint(n_views, (n_images,), device=views.device)
+            embedding: Tensor = self.image(views[torch.arange(n_images), drawn], valid)
+            return embedding
+        total = sum(self.image(view, valid) for view in views.unbind(1))
+        return functional.normalize(torch.as_tensor(total), dim=-1)
+
+
+def _kept_features(valid: Tensor, width: int, share: float) -> Tensor:
+    """Factors (n, F) of the valid rows: a sample loses the same features in all of its rows."""
+    kept = torch.rand((len(valid), width), device=valid.device) > share  # (B, F)
+    return kept[valid.nonzero()[:, 0]] / (1 - share)
 
 
 def _projection(kind: RowProjection, in_dim: int, config: VSEConfig) -> nn.Module:
     match kind:
         case RowProjection.RESIDUAL:
-            return ResidualProjection(in_dim, config.embedding_dim, config.input_dropout)
+            return ResidualProjection(in_dim, config.embedding_dim, config.hidden_dropout)
         case RowProjection.LINEAR:
             return nn.Linear(in_dim, config.embedding_dim)
         case RowProjection.NONE:

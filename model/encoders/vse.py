@@ -80,15 +80,19 @@ class VSEImageEncoder:
         return self.encode_regions(self.parts.backbone.regions(images, self.device))
 
     def encode_regions(self, regions: NDArray[np.floating]) -> FloatArray:
-        """Unit embeddings (B, D) of regions (B, R, F).
+        """Unit embeddings (B, D) of regions (B, R, F), those of all views one after another.
 
         Raises:
-            VectorRejectedError: F is not the encoder's.
+            VectorRejectedError: F is not the encoder's, or R cannot be shared among its views.
         """
-        width = self.parts.config.region_dim
+        width, views = self.parts.config.region_dim, self.parts.config.views
         if regions.ndim != 3 or regions.shape[2] != width:
             raise VectorRejectedError(
                 f"regions need the shape (B, R, {width}), got {regions.shape}"
+            )
+        if regions.shape[1] % views:
+            raise VectorRejectedError(
+                f"R needs to be a multiple of the encoder's {views} views, got R={regions.shape[1]}"
             )
         blocks = [self._block(regions[i : i + _BLOCK]) for i in range(0, len(regions), _BLOCK)]
         return np.concatenate(blocks) if blocks else np.empty((0, self._dim), np.float32)
@@ -99,9 +103,8 @@ class VSEImageEncoder:
 
     def _block(self, regions: NDArray[np.floating]) -> FloatArray:
         rows = torch.from_numpy(np.asarray(regions, np.float32)).to(self.device)
-        valid = torch.ones(rows.shape[:2], dtype=torch.bool, device=self.device)
         with torch.inference_mode():
-            embeddings: Tensor = self.parts.vse.image(rows, valid)
+            embeddings = self.parts.vse.embed_regions(rows)
         return np.asarray(embeddings.float().cpu().numpy())
 
 
@@ -147,7 +150,7 @@ def open_vse(directory: Path, config: VSEConfig, device: torch.device) -> VSEPar
         vse.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{path} does not hold this VSE: {error}") from error
-    backbone = GridBackbone(directory / VISION, config.grid) if config.grid else None
+    backbone = GridBackbone(directory / VISION, config.grid, config.views) if config.grid else None
     words = _words(directory, config, vse)
     for part in (vse, words, backbone):
         if part is not None:

@@ -107,8 +107,8 @@ def _all_images(
             return backbone.regions(images, device)
         return np.asarray(backbone.pixels(images).to(torch.float16).numpy())
 
-    kind = "regions" if frozen else "pixels"
-    key = fingerprint(collection, kind, backbone.fingerprint(frozen=frozen), backbone.grid)
+    kind, views = ("regions", backbone.views) if frozen else ("pixels", 1)
+    key = fingerprint(collection, kind, backbone.fingerprint(frozen=frozen), backbone.grid, views)
     label = f"{kind} of {collection.name}"
     return cached(cache / f"{kind}-{key}.npy", len(rows), blocks, block, label)
 

@@ -13,14 +13,20 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class VSEOptions(Frozen):
-    """How a VSE is trained. `epochs` counts passes over every caption."""
+    """How a VSE is trained. `epochs` counts passes over every caption.
+
+    `views` is 2 where mirror images count as well as the photos, for a backbone that is kept as
+    it is: half of the steps see the mirror image, and an embedding is the mean of both.
+    """
 
     epochs: Count
-    embedding_dim: Count = 512
+    embedding_dim: Count = 1024
     batch_size: Annotated[int, Field(ge=2)] = 512
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    input_dropout: Share = 0.2
+    region_dropout: Share = 0.3
+    word_dropout: Share = 0.3
+    hidden_dropout: Share = 0.5
     drop_rows: Share = 0.2
     temperature: Positive = 0.05
     averaging: Share = 0.99
@@ -29,6 +35,7 @@ class VSEOptions(Frozen):
     min_word_count: Count = 3
     max_words: Annotated[int, Field(ge=3)] = 40
     grid: Count = 4
+    views: Annotated[int, Field(ge=1, le=2)] = 2
     region_components: Count = 256
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     seed: Annotated[int, Field(ge=0)] = 0

@@ -1,9 +1,10 @@
 """Whole training runs: from a data set on disk to a checkpoint directory."""
 
+import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,13 @@ from model.encoders.opening import (
 )
 from model.encoders.protocols import Encoder, EncoderKind
 from model.encoders.towers import VSE, TextTowerKind, VSEConfig
-from model.encoders.transformer_files import copy_model, digest_files, model_files, resolve
+from model.encoders.transformer_files import (
+    copy_model,
+    digest_files,
+    has_weights,
+    model_files,
+    resolve,
+)
 from model.encoders.transformer_words import TransformerWords
 from model.encoders.vocabulary import Vocabulary
 from model.encoders.vse import TEXT, VISION, VSEParts, WordTable, save_vse
@@ -55,26 +62,38 @@ DEV_NAMES = ("dev", "val")
 MOST_HELD_OUT = 2000
 LIST_DEPTH = 128
 TRAINING_FILE = "training.json"
-PARTS = ("train", "held_out", "dev")
-
 Embeddings = Mapping[Modality, FloatArray]
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run learns from, calibrates on, and shows its progress with."""
+    """What a run learns from and shows its progress with.
 
+    `whole` is the train split: what ships has seen all of it. `train` and `held_out` share it
+    between an encoder that is used once, and what that encoder has not seen: Stage II's weights
+    are calibrated there.
+    """
+
+    whole: Pairs
     train: Pairs
     held_out: Pairs
-    dev: Pairs
+    dev: Pairs | None
 
     @classmethod
     def of(cls, data: str, held_out: float, seed: int) -> "Splits":
-        """Splits of a data set: its `train` less a seeded share, and `dev` or `val` if there."""
+        """Splits of a data set: its `train`, a seeded share of it, and `dev` or `val` if there."""
         whole = Pairs.of(open_collection(data, "train"))
         share = min(held_out, MOST_HELD_OUT / len(whole.image_rows))
         train, held = whole.hold_out(share, seed)
-        return cls(train, held, _dev(data) or held)
+        return cls(whole, train, held, _dev(data))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Embeddings of held-out pairs beside a bank, from an encoder that has seen the bank alone."""
+
+    held_out: Embeddings
+    bank: Embeddings
 
 
 def run_vse(
@@ -90,28 +109,15 @@ def run_vse(
     heads.config(options.embedding_dim)  # refused now, not after an hour
     splits, cache = Splits.of(data, options.held_out, options.seed), cache_of(out)
     with replacing(out) as target:
-        backbone = GridBackbone(resolve(vision), options.grid).to(device) if vision else None
-        frozen = backbone is not None and backbone.pretrained
-        tower = _TextSide.of(text, splits.train, options, device)
-
-        def features(pairs: Pairs) -> SplitFeatures:
-            images = image_features(pairs, backbone, cache, frozen=frozen, device=device)
-            return SplitFeatures(images, tower.words_of(pairs, cache), pairs.image_of_text)
-
-        train = features(splits.train)
-        config = _config(train, backbone, tower, options, frozen=frozen)
-        torch.manual_seed(options.seed)
-        model = Trained(VSE(config), None if frozen else backbone, options.temperature)
-        _standardise(model, train, tower)
-        state = RunState(cache / "state", _key(splits.train, train, config, tower, options))
-        dev, held = features(splits.dev), features(splits.held_out)
-        trained = train_vse(model, train, dev, splits.train.batches, options, state, device)
-        _save_encoder(trained, config, target, out.name, text, vision, tower)
-        embedded = {
-            s: embed(trained, f, device) for s, f in zip(PARTS, (train, held, dev), strict=True)
-        }
-        _finish(splits, embedded, target, heads, {"vse": options.model_dump()}, data)
-    state.clear()
+        run = _VSERun.of(splits, cache, text, vision, options, device)
+        calibration = run.calibration(splits)
+        trained, config, whole = run.fit("whole", splits.whole, splits.dev)
+        _save_encoder(trained, config, target, out.name, text, vision, run.tower)
+        embedded = embed(trained, whole, device)
+        dev = None if splits.dev is None else embed(trained, run.features(splits.dev), device)
+        described = {"vse": options.model_dump()}
+        _finish(splits, calibration, embedded, dev, target, heads, described, data)
+    run.clear()
 
 
 def run_heads(
@@ -123,9 +129,91 @@ def run_heads(
     options.config(opened.identity.embedding_dim)
     with replacing(out) as target:
         _copy_encoder(encoder, opened, target)
-        parts = zip(PARTS, (splits.train, splits.held_out, splits.dev), strict=True)
-        embedded = {s: embed_pairs(opened, pairs, cache) for s, pairs in parts}
-        _finish(splits, embedded, target, options, {"encoder": opened.identity.name}, data)
+        parts = (splits.held_out, splits.train, splits.whole)
+        held, bank, whole = (embed_pairs(opened, pairs, cache) for pairs in parts)
+        dev = None if splits.dev is None else embed_pairs(opened, splits.dev, cache)
+        described = {"encoder": opened.identity.name}
+        calibration = Calibration(held, bank)
+        _finish(splits, calibration, whole, dev, target, options, described, data)
+
+
+@dataclass(frozen=True)
+class _VSERun:
+    """A VSE's inputs, and how it is fitted to some of the train split."""
+
+    cache: Path
+    options: VSEOptions
+    device: torch.device
+    backbone: GridBackbone | None
+    tower: "_TextSide"
+
+    @classmethod
+    def of(
+        cls,
+        splits: Splits,
+        cache: Path,
+        text: str,
+        vision: str | None,
+        options: VSEOptions,
+        device: torch.device,
+    ) -> "_VSERun":
+        backbone = _backbone(vision, options)
+        if backbone is not None:
+            backbone.to(device)
+        tower = _TextSide.of(text, splits.whole, options, device)
+        return cls(cache, options, device, backbone, tower)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone stays as it is."""
+        return self.backbone is not None and self.backbone.pretrained
+
+    def features(self, pairs: Pairs) -> SplitFeatures:
+        """What the towers see of some pairs; what cost minutes is cached."""
+        images = image_features(
+            pairs, self.backbone, self.cache, frozen=self.frozen, device=self.device
+        )
+        return SplitFeatures(images, self.tower.words_of(pairs, self.cache), pairs.image_of_text)
+
+    def calibration(self, splits: Splits) -> Calibration:
+        """Held-out embeddings of an encoder that is fitted to the rest, and used for this alone."""
+        tqdm.write(f"an encoder that has not seen {len(splits.held_out.image_rows)} images")
+        trained, _, train = self.fit("rest", splits.train, splits.held_out)
+        held = embed(trained, self.features(splits.held_out), self.device)
+        return Calibration(held, embed(trained, train, self.device))
+
+    def fit(
+        self, name: str, train: Pairs, watched: Pairs | None
+    ) -> tuple[Trained, VSEConfig, SplitFeatures]:
+        """A model of some pairs and what it saw; shows the rSum of others as it learns."""
+        seen = self.features(train)
+        config = _config(seen, self.backbone, self.tower, self.options, frozen=self.frozen)
+        torch.manual_seed(self.options.seed)
+        # A backbone that is trained is trained from the same start each time.
+        backbone = None if self.frozen else copy.deepcopy(self.backbone)
+        model = Trained(VSE(config), backbone, self.options.temperature)
+        _standardise(model, seen, self.tower)
+        state = RunState(self._state(name), _key(train, seen, config, self.tower, self.options))
+        dev = None if watched is None else self.features(watched)
+        model = train_vse(model, seen, dev, train.batches, self.options, state, self.device)
+        return model, config, seen
+
+    def clear(self) -> None:
+        """Forget the state of both fits: they are finished."""
+        for name in ("rest", "whole"):
+            shutil.rmtree(self._state(name), ignore_errors=True)
+
+    def _state(self, name: str) -> Path:
+        return self.cache / f"state-{name}"
+
+
+def _backbone(vision: str | None, options: VSEOptions) -> GridBackbone | None:
+    """The vision backbone; one that is trained sees images as they are, one view each."""
+    if vision is None:
+        return None
+    directory = resolve(vision)
+    torch.manual_seed(options.seed)  # one without weights draws them now
+    return GridBackbone(directory, options.grid, options.views if has_weights(directory) else 1)
 
 
 def cache_of(checkpoint: Path) -> Path:
@@ -165,28 +253,37 @@ def _copy_encoder(source: str, opened: Encoder, target: Path) -> None:
 
 def _finish(
     splits: Splits,
-    embedded: Mapping[str, Embeddings],
+    calibration: Calibration,
+    train: Embeddings,
+    dev: Embeddings | None,
     target: Path,
     options: HeadsOptions,
     described: Mapping[str, object],
     data: str,
 ) -> None:
     """Heads, Stage II's weights, and a record of how they were made."""
-    train, held, dev = (embedded[part] for part in PARTS)
-
-    def watch(heads: Heads) -> float:
-        vectors = {m: l2_normalised(heads.hash_space(m, dev[m])) for m in Modality}
-        similarities = vectors[Modality.IMAGE] @ vectors[Modality.TEXT].T
-        return Recalls.of(*ranks_of_pairs(similarities, splits.dev.image_of_text)).rsum
-
-    heads = train_heads(train, splits.train.image_of_text, options, watch)
+    watch = None if dev is None or splits.dev is None else _watching(dev, splits.dev)
+    heads = train_heads(train, splits.whole.image_of_text, options, watch)
     heads.save(target / HEADS_FILE)
     name = f"{len(splits.held_out.image_rows)} held-out images of {Path(data).name}:train"
     tqdm.write(f"calibrating Stage II on {name}")
-    stage_two = calibrate(held, splits.held_out.image_of_text, train, LIST_DEPTH, name)
+    stage_two = calibrate(
+        calibration.held_out, splits.held_out.image_of_text, calibration.bank, LIST_DEPTH, name
+    )
     (target / STAGE_TWO_FILE).write_text(stage_two.model_dump_json(indent=2) + "\n")
     record = {**described, "heads": options.model_dump(), "data": Path(data).name}
     (target / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _watching(embedded: Embeddings, pairs: Pairs) -> Callable[[Heads], float]:
+    """The rSum of some pairs in the hash space of heads."""
+
+    def watch(heads: Heads) -> float:
+        vectors = {m: l2_normalised(heads.hash_space(m, embedded[m])) for m in Modality}
+        similarities = vectors[Modality.IMAGE] @ vectors[Modality.TEXT].T
+        return Recalls.of(*ranks_of_pairs(similarities, pairs.image_of_text)).rsum
+
+    return watch
 
 
 @dataclass(frozen=True)
@@ -235,7 +332,10 @@ def _config(
         max_words=options.max_words,
         grid=backbone.grid if backbone else None,
         region_components=_components(region_dim, options, frozen=frozen or backbone is None),
-        input_dropout=options.input_dropout,
+        views=backbone.views if frozen and backbone else 1,
+        region_dropout=options.region_dropout,
+        word_dropout=options.word_dropout,
+        hidden_dropout=options.hidden_dropout,
         drop_rows=options.drop_rows,
     )
 

@@ -18,8 +18,8 @@ from model.training.released.importing import run_import
 Options = TypeVar("Options", VSEOptions, HeadsOptions)
 
 # What did best on Flickr8k's dev split; `benchmarks/flickr8k.md` has the figures.
-BIGRU_RECIPE = VSEOptions(epochs=8, learning_rate=2e-3)
-TRANSFORMER_RECIPE = VSEOptions(epochs=6, input_dropout=0.3)
+BIGRU_RECIPE = VSEOptions(epochs=8)
+TRANSFORMER_RECIPE = VSEOptions(epochs=5)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -46,9 +46,7 @@ class Trained(nn.Module):
     def images(self, features: Tensor) -> Tensor:
         """Unit embeddings (B, D) of regions or pixels."""
         regions = features if self.backbone is None else self.backbone(features)
-        valid = torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device)
-        embeddings: Tensor = self.vse.image(regions, valid)
-        return embeddings
+        return self.vse.embed_regions(regions)
 
     def texts(self, words: Tensor, valid: Tensor) -> Tensor:
         """Unit embeddings (B, D) of word ids or word features."""
@@ -65,13 +63,13 @@ class Trained(nn.Module):
 def train_vse(
     model: Trained,
     train: SplitFeatures,
-    dev: SplitFeatures,
+    dev: SplitFeatures | None,
     batches: Batches,
     options: VSEOptions,
     state: RunState,
     device: torch.device,
 ) -> Trained:
-    """The averaged model after all epochs; prints loss and dev rSum as it goes."""
+    """The averaged model after all epochs; prints the loss and, given some, dev pairs' rSum."""
     model.to(device)
     averaged = copy.deepcopy(model)
     optimiser = _optimiser(model, options)
@@ -79,8 +77,8 @@ def train_vse(
     first = state.restore(modules, optimiser)
     for epoch in range(first, options.epochs):
         loss = _epoch(epoch, model, averaged, train, batches, optimiser, options, device)
-        rsum = evaluate(averaged, dev, device).rsum
-        tqdm.write(f"epoch {epoch + 1}/{options.epochs}: loss {loss:.3f}, dev rSum {rsum:.1f}")
+        shown = "" if dev is None else f", dev rSum {evaluate(averaged, dev, device).rsum:.1f}"
+        tqdm.write(f"epoch {epoch + 1}/{options.epochs}: loss {loss:.3f}{shown}")
         state.save(epoch, modules, optimiser)
     return averaged
 
@@ -150,14 +148,23 @@ def _step(
     device: torch.device,
 ) -> float:
     owners = train.image_of_text[rows]
-    images = model.images(_tensor(train.images[owners], device))
-    texts = model.texts(*(t.to(device) for t in train.words.batch(rows)))
+    with torch.autocast(device.type, torch.bfloat16, enabled=_fast_bfloat16(device)):
+        images = model.images(_tensor(train.images[owners], device)).float()
+        texts = model.texts(*(t.to(device) for t in train.words.batch(rows))).float()
     loss = contrastive_loss(images, texts, torch.from_numpy(owners).to(device), model.scale)
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), 2.0)
     optimiser.step()
     return float(loss.detach())
+
+
+def _fast_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster here: some CPUs only emulate them."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    # It has no public name before torch 2.12.
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _schedule(share: float, warm_up: float = 0.1) -> float:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from model.core.errors import CheckpointError, UnsupportedInputError, VectorRejectedError
 from model.core.types import InputKind
+from model.encoders import towers
 from model.encoders.opening import EncoderFile, open_encoder, write_encoder_file
 from model.encoders.protocols import Encoder, EncoderKind
 from model.encoders.towers import VSE, TextTowerKind, VSEConfig
@@ -18,7 +19,9 @@ from tests.support.tiny_models import save_tiny_bert, save_tiny_resnet
 WORDS = Vocabulary(("a", "red", "star", "dog"))
 
 
-def save_bigru(directory: Path, *, grid: int | None = None, region_dim: int = 12) -> Path:
+def save_bigru(
+    directory: Path, *, grid: int | None = None, region_dim: int = 12, views: int = 1
+) -> Path:
     torch.manual_seed(1)
     config = VSEConfig(
         region_dim=region_dim,
@@ -28,6 +31,7 @@ def save_bigru(directory: Path, *, grid: int | None = None, region_dim: int = 12
         vocabulary_size=len(WORDS),
         word_embedding_dim=10,
         grid=grid,
+        views=views,
     )
     vse = VSE(config)
     assert vse.words is not None
@@ -97,6 +101,32 @@ def test_a_backbone_turns_images_into_its_pooled_grid(tmp_path: Path) -> None:
     by_image, by_regions = opened.encode_images([image]), opened.encode_regions(found[None])
     assert by_image == pytest.approx(by_regions, abs=1e-6)
     assert directory.name == "vision"
+
+
+def test_with_two_views_a_photo_and_its_mirror_image_mean_the_same(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save_tiny_resnet(tmp_path / name / "vision")
+    one = open_encoder(save_bigru(tmp_path / "one", grid=2, region_dim=8))
+    two = open_encoder(save_bigru(tmp_path / "two", grid=2, region_dim=8, views=2))
+    photo = Image.fromarray(np.random.default_rng(2).integers(0, 255, (32, 32, 3), np.uint8))
+    pair = [photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    alone, both = one.encode_images(pair), two.encode_images(pair)
+    assert abs(alone[0] - alone[1]).max() > 1e-3
+    assert both[0] == pytest.approx(both[1], abs=1e-5)
+    assert both[0] == pytest.approx(alone.sum(0) / np.linalg.norm(alone.sum(0)), abs=1e-5)
+    with pytest.raises(VectorRejectedError, match="multiple of the encoder's 2 views, got R=3"):
+        two.encode_regions(np.zeros((1, 3, 8), np.float32))
+
+
+def test_in_training_a_sample_loses_features_in_all_of_its_rows() -> None:
+    valid = torch.tensor([[True, True, False], [True, True, True]])
+    torch.manual_seed(0)
+    factors = towers._kept_features(valid, 1000, 0.3)
+    assert (factors[0] == factors[1]).all()
+    assert (factors[2] == factors[4]).all()
+    assert (factors[0] != factors[2]).any()
+    assert factors.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert float(factors.mean()) == pytest.approx(1, abs=0.05)
 
 
 def test_unknown_words_share_one_id_and_counts_decide_who_is_known() -> None:
