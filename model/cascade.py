@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from model.ann.faiss_door import HammingIndex
 from model.ann.halves import widened
 from model.ann.selection import top_positions
+from model.artifact.manifest import OWN_BANK
 from model.artifact.reader import Artifact
 from model.core.errors import CodeShapeError, InputError, UnsupportedInputError
 from model.core.types import (
@@ -37,6 +38,8 @@ from model.rerankers.ordering import (
     by_reference,
     by_relationship,
 )
+from model.rerankers.pairs import PairBank
+from model.rerankers.relationship import PairCosines
 from model.rerankers.weights import StageTwo
 from model.reverse_lists.layers import (
     ComputedLists,
@@ -90,7 +93,8 @@ class Explanation:
     """Every stage's view of the hits, each array (k,) in the order of the hits, rank 0 = best.
 
     Without reverse lists, and in mode `none`, the reverse rank is -1 and complementarity 0. In
-    mode `reference` complementarity is the rank term, which alone orders the top 15.
+    mode `reference` complementarity is the rank term, which alone orders the top 15. Expansion is
+    what a bank of pairs adds, 0 without one.
     """
 
     hamming_distance: RankArray
@@ -98,6 +102,7 @@ class Explanation:
     consistency: FloatArray
     reverse_rank: RankArray
     complementarity: FloatArray
+    expansion: FloatArray
     rank_after_hash: RankArray
     rank_after_pq: RankArray
     rank_after_rerank: RankArray
@@ -138,14 +143,26 @@ class Cascade:
     """Searches either direction between two sides; safe to share between threads on a CPU."""
 
     def __init__(
-        self, heads: Heads, sides: Mapping[Modality, CandidateSide], stage_two: StageTwo
+        self,
+        heads: Heads,
+        sides: Mapping[Modality, CandidateSide],
+        stage_two: StageTwo,
+        pairs: PairBank | None = None,
+        *,
+        own_bank: bool = False,
     ) -> None:
-        """Take the heads, the modalities that can be searched and Stage II's weights.
+        """Take the heads, the modalities that can be searched, Stage II's weights and its pairs.
+
+        `own_bank` says that the reverse lists rank the gallery's own items, not those of a bank
+        that was given.
 
         Raises:
             CodeShapeError: a side's parts differ in length or do not fit the heads.
         """
-        self.heads, self.stage_two = heads, stage_two
+        self.heads, self.pairs = heads, pairs
+        self.weights = {
+            d: stage_two.of(d, own_bank=own_bank, pairs=pairs is not None) for d in Direction
+        }
         self.sides = {m: _mapped(heads, m, side) for m, side in sides.items()}
 
     @classmethod
@@ -173,7 +190,9 @@ class Cascade:
             )
             for modality, side in artifact.sides.items()
         }
-        return cls(artifact.heads, sides, artifact.manifest.stage_two)
+        manifest = artifact.manifest
+        own_bank = manifest.bank.source == OWN_BANK
+        return cls(artifact.heads, sides, manifest.stage_two, _pairs(artifact), own_bank=own_bank)
 
     def search(
         self, direction: Direction, embeddings: FloatArray, options: SearchOptions
@@ -253,19 +272,30 @@ class Cascade:
     ) -> Reranked:
         """The best k candidates in the order of the mode asked for."""
         rows, k = candidates.rows, options.k
-        cosines = _cosines(side.embeddings, rows, query.embedding)
+        vectors = widened(side.embeddings[rows])  # (C, D)
+        cosines = _cosines(vectors, query.embedding)
         if options.rerank is RerankMode.NONE:
             return by_consistency(rows, cosines, k)
         if side.lists is None:
             return by_consistency(rows, cosines, k, AppliedRerank.CONSISTENCY_ONLY)
         match options.rerank:
             case RerankMode.RELATIONSHIP:
-                weights = self.stage_two.weights[direction]
-                return by_relationship(rows, cosines, side.lists, k, weights)
+                weights = self.weights[direction]
+                pairs = self._pair_cosines(direction, query, vectors)
+                return by_relationship(rows, cosines, side.lists, k, weights, pairs)
             case RerankMode.REFERENCE:
                 return by_reference(rows, cosines, side.lists, k)
             case _:
                 assert_never(options.rerank)
+
+    def _pair_cosines(
+        self, direction: Direction, query: _Hashed, vectors: FloatArray
+    ) -> PairCosines | None:
+        """The candidates' (C, D) cosines with the query's expansion, where there are pairs."""
+        if self.pairs is None:
+            return None
+        found = self.pairs.expand(direction.query, query.embedding, query.hash_space)
+        return PairCosines(_cosines(vectors, found.partners), _cosines(vectors, found.nearest))
 
 
 def _hash_space(head: ModalityHead, embeddings: FloatArray) -> FloatArray:
@@ -273,9 +303,9 @@ def _hash_space(head: ModalityHead, embeddings: FloatArray) -> FloatArray:
     return np.stack([head.query_hash_space(embedding) for embedding in embeddings])
 
 
-def _cosines(embeddings: NDArray[np.floating], rows: RowArray, query: FloatArray) -> FloatArray:
-    """Cosines (C,) of the query with the rows; a sum per row, whatever its place among them."""
-    cosines: FloatArray = np.einsum("cd,d->c", widened(embeddings[rows]), query)
+def _cosines(vectors: FloatArray, query: FloatArray) -> FloatArray:
+    """Cosines (C,) of the query with vectors (C, D); a sum per row, whatever its place there."""
+    cosines: FloatArray = np.einsum("cd,d->c", vectors, query)
     return cosines
 
 
@@ -287,6 +317,7 @@ def _explain(query: _Hashed, quantised: _Quantised, final: Reranked) -> Explanat
         consistency=final.consistency,
         reverse_rank=final.reverse_rank,
         complementarity=final.complementarity,
+        expansion=final.expansion,
         rank_after_hash=places.astype(np.int32),
         rank_after_pq=final.places.astype(np.int32),
         rank_after_rerank=np.arange(len(places), dtype=np.int32),
@@ -347,6 +378,14 @@ def _lists(
             RedisLayer(redis_url, artifact.version, direction, z, timeout_seconds=redis_seconds)
         )
     return LayeredLists(layers, computed, z)
+
+
+def _pairs(artifact: Artifact) -> PairBank | None:
+    """The bank's pairs; those of the gallery itself would show a query its own answer."""
+    partner, banks = artifact.bank_partner, artifact.banks
+    if artifact.manifest.bank.source == OWN_BANK or len(banks) < len(Modality) or partner is None:
+        return None
+    return PairBank(banks, partner, artifact.heads) if (partner >= 0).any() else None
 
 
 def _milliseconds(began: float) -> float:

@@ -53,13 +53,13 @@ def hits(engine: SearchEngine, direction: Direction, ranking: Ranking) -> list[H
                 caption=item.caption,
                 image=image_link(engine, item),
                 metadata=dict(item.metadata),
-                explanation=explanation(ranking, rank),
+                explanation=explanation(engine, ranking, rank),
             )
         )
     return found
 
 
-def explanation(ranking: Ranking, rank: int) -> Explanation | None:
+def explanation(engine: SearchEngine, ranking: Ranking, rank: int) -> Explanation | None:
     """What each stage made of one hit, None where nobody asked."""
     shown = ranking.explanation
     if shown is None:
@@ -71,6 +71,7 @@ def explanation(ranking: Ranking, rank: int) -> Explanation | None:
         consistency=float(shown.consistency[rank]),
         reverse_rank=int(shown.reverse_rank[rank]) if has_lists else None,
         complementarity=float(shown.complementarity[rank]) if has_lists else None,
+        expansion=float(shown.expansion[rank]) if engine.cascade.pairs is not None else None,
         rank_after_hash=int(shown.rank_after_hash[rank]),
         rank_after_pq=int(shown.rank_after_pq[rank]),
         rank_after_rerank=int(shown.rank_after_rerank[rank]),

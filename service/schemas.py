@@ -68,6 +68,7 @@ class Explanation(BaseModel):
     consistency: float
     reverse_rank: int | None = Field(description="null where the gallery has no reverse lists")
     complementarity: float | None
+    expansion: float | None = Field(description="null where the bank has no pairs")
     rank_after_hash: int
     rank_after_pq: int
     rank_after_rerank: int

@@ -8,7 +8,7 @@ import numpy as np
 from model.ann.selection import top_positions
 from model.core.types import FloatArray, RankArray, RowArray
 from model.rerankers.reference import DEPTH, reference_positions
-from model.rerankers.relationship import rank_term, relationship
+from model.rerankers.relationship import PairCosines, rank_term, relationship
 from model.rerankers.weights import DirectionWeights
 from model.reverse_lists.compute import reverse_ranks, valid_counts
 from model.reverse_lists.layers import ReverseListSource
@@ -29,7 +29,8 @@ class AppliedRerank(StrEnum):
 class Reranked:
     """Hits (k,) in their final order; `places` are their positions among the candidates.
 
-    Where no list was read the reverse rank is -1 and complementarity 0.
+    Where no list was read the reverse rank is -1 and complementarity 0; without a bank of pairs
+    expansion is 0.
     """
 
     places: RowArray
@@ -37,6 +38,7 @@ class Reranked:
     consistency: FloatArray
     reverse_rank: RankArray
     complementarity: FloatArray
+    expansion: FloatArray
     applied: AppliedRerank
 
 
@@ -47,7 +49,7 @@ def by_consistency(
     places = top_positions(cosines, rows, k)
     unknown = np.full(len(places), UNKNOWN_RANK, dtype=np.int32)
     nothing = np.zeros(len(places), dtype=np.float32)
-    return Reranked(places, cosines[places], cosines[places], unknown, nothing, applied)
+    return Reranked(places, cosines[places], cosines[places], unknown, nothing, nothing, applied)
 
 
 def by_relationship(
@@ -56,9 +58,10 @@ def by_relationship(
     source: ReverseListSource,
     k: int,
     weights: DirectionWeights,
+    pairs: PairCosines | None = None,
 ) -> Reranked:
-    """The best k candidates by (consistency + complementarity, row)."""
-    terms = relationship(cosines, source.lists(rows), weights)
+    """The best k candidates by (consistency + complementarity + expansion, row)."""
+    terms = relationship(cosines, source.lists(rows), weights, pairs)
     places = top_positions(terms.scores, rows, k)
     return Reranked(
         places,
@@ -66,6 +69,7 @@ def by_relationship(
         cosines[places],
         terms.reverse_rank[places],
         terms.complementarity[places],
+        terms.expansion[places],
         AppliedRerank.RELATIONSHIP,
     )
 
@@ -92,5 +96,11 @@ def by_reference(
     reverse_rank[known], complementarity[known] = ranks[moved][known], terms[moved][known]
     scores[known] = 1.0 + complementarity[known]
     return Reranked(
-        places, scores, cosines[places], reverse_rank, complementarity, AppliedRerank.REFERENCE
+        places,
+        scores,
+        cosines[places],
+        reverse_rank,
+        complementarity,
+        np.zeros_like(complementarity),
+        AppliedRerank.REFERENCE,
     )

@@ -4,7 +4,9 @@ Consistency is the cosine of query and candidate. Complementarity comes from the
 reverse list, its highest cosines to the bank of the query's modality: how it ranks the query
 among them, and how near it is to everything (hubness, as in inverted softmax).
 
-    score = a·consistency + b·(1 - log(1 + r) / log(1 + z)) - c·hubness
+    score = a·consistency + b·(1 - log(1 + r) / log(1 + z)) - c·hubness + d·expansion + e·feedback
+
+The last two come from a bank of pairs (`pairs.py`), where there is one.
 """
 
 from dataclasses import dataclass
@@ -20,11 +22,20 @@ from model.reverse_lists.compute import PADDING, reverse_ranks, valid_counts
 
 
 @dataclass(frozen=True)
+class PairCosines:
+    """Cosines (C,) of candidates with a query's expansion."""
+
+    partners: FloatArray
+    nearest: FloatArray
+
+
+@dataclass(frozen=True)
 class Relationship:
     """A query's candidates under Stage II, every array (C,)."""
 
     reverse_rank: RankArray
     complementarity: FloatArray
+    expansion: FloatArray
     scores: FloatArray
 
 
@@ -57,11 +68,22 @@ def hubness(lists: NDArray[np.floating], temperature: float) -> FloatArray:
     return np.where(entries > 0, soft, 0.0).astype(np.float32)
 
 
-def relationship(cosines: FloatArray, lists: HalfArray, weights: DirectionWeights) -> Relationship:
+def relationship(
+    cosines: FloatArray,
+    lists: HalfArray,
+    weights: DirectionWeights,
+    pairs: PairCosines | None = None,
+) -> Relationship:
     """Scores, higher = better, of candidates with cosines (C,) and reverse lists (C, z)."""
     values = widened(lists)  # once, for both terms
     ranks = reverse_ranks(values, cosines)
     complementarity = weights.complementarity * rank_term(ranks, valid_counts(values))
     complementarity -= np.float32(weights.hubness) * hubness(values, weights.temperature)
-    scores = np.float32(weights.consistency) * cosines + complementarity
-    return Relationship(ranks, complementarity.astype(np.float32), scores.astype(np.float32))
+    expansion = np.zeros_like(complementarity)
+    if pairs is not None:
+        expansion += np.float32(weights.expansion) * pairs.partners
+        expansion += np.float32(weights.feedback) * pairs.nearest
+    scores = np.float32(weights.consistency) * cosines + complementarity + expansion
+    return Relationship(
+        ranks, complementarity.astype(np.float32), expansion, scores.astype(np.float32)
+    )

@@ -1,92 +1,161 @@
-"""Stage II's weights, chosen on pairs that the encoder has not seen.
+"""Stage II's weights, learned on pairs that the encoder has not seen.
 
-A grid over the terms' weights and the hubness' temperature; the first of equals, in the order
-of the grid, wins. Both directions share their weights: a few hundred held-out images cannot tell
-two sets apart, and chosen apart they follow the noise.
+A conditional logit: the probability of a query's true candidates under a softmax over its best
+ones, as a function of the very terms that a search computes. A handful of weights a direction,
+so a few hundred held-out images are enough to tell them.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
 
-from model.core.metrics import recall_at
-from model.core.types import Direction, FloatArray, HalfArray, Modality, RankArray, RowArray
+from model.ann.selection import top_positions
+from model.core.types import Direction, FloatArray, HalfArray, Modality, RowArray
+from model.heads.fitting import fit_heads
+from model.heads.heads import Heads, HeadsConfig
+from model.rerankers.pairs import PairBank
 from model.rerankers.relationship import hubness, rank_term
 from model.rerankers.weights import DirectionWeights, StageTwo
-from model.reverse_lists.compute import reverse_lists, valid_counts
+from model.reverse_lists.compute import reverse_lists, reverse_ranks, valid_counts
 
-COMPLEMENTARITY = (0.0, 0.02, 0.05, 0.1, 0.2)
-HUBNESS = (0.0, 0.25, 0.5, 0.75, 1.0)
-TEMPERATURES = (0.05, 0.1, 0.2)
+TEMPERATURES = (0.05, 0.1)
+CANDIDATES = 100
+RIDGE = 1e-3
+ITERATIONS = 100
+# The terms in the order of their columns; hubness comes in one column a temperature, negated.
+CONSISTENCY, RANK, PARTNERS, NEAREST, HUBNESS = range(5)
+LISTS_ALONE = (CONSISTENCY, RANK)
+WITH_PAIRS = (CONSISTENCY, RANK, PARTNERS, NEAREST)
+
+Embeddings = Mapping[Modality, FloatArray]
 
 
 @dataclass(frozen=True)
-class _Terms:
-    """Every query against every candidate (Q, N), and which of them are true."""
+class Pool:
+    """Unit embeddings of images (N, D) and captions (T, D), and each caption's image (T,)."""
 
-    cosines: FloatArray
-    rank_terms: FloatArray
-    lists: HalfArray  # (N, z)
-    true: list[RowArray]  # per query, its true candidates
+    embeddings: Embeddings
+    image_of_text: RowArray
 
 
-def calibrate(
-    held_out: Mapping[Modality, FloatArray],
-    image_of_text: RowArray,
-    bank: Mapping[Modality, FloatArray],
-    z: int,
-    calibrated_on: str,
-) -> StageTwo:
-    """Weights for held-out embeddings (N, D), (T, D) against a bank (B, D) per modality."""
-    terms = [_terms(d, held_out, image_of_text, bank, z) for d in Direction]
-    best = max(_grid(), key=lambda weights: sum(_value(t, weights) for t in terms))
-    return StageTwo(weights=dict.fromkeys(Direction, best), calibrated_on=calibrated_on)
+@dataclass(frozen=True)
+class _Choices:
+    """The terms (Q, C, columns) of every query's candidates, and which of them are true (Q, C)."""
+
+    terms: Tensor
+    true: Tensor
 
 
-def _grid() -> Iterator[DirectionWeights]:
-    for tau, beta, gamma in itertools.product(TEMPERATURES, COMPLEMENTARITY, HUBNESS):
-        yield DirectionWeights(complementarity=beta, hubness=gamma, temperature=tau)
+def calibrate(held_out: Pool, bank: Pool, z: int, calibrated_on: str) -> StageTwo:
+    """Weights for held-out pairs against a bank of pairs that the encoder was trained on."""
+    config = HeadsConfig(embedding_dim=bank.embeddings[Modality.IMAGE].shape[1])
+    heads = fit_heads(config, bank.embeddings, 0)
+    pairs = PairBank(bank.embeddings, bank.image_of_text, heads)
+    given, own = (
+        {d: _choices(d, held_out, lists_of, pairs, heads, z) for d in Direction}
+        for lists_of in (bank, held_out)
+    )
+    return StageTwo(
+        weights={d: _fit(one, LISTS_ALONE) for d, one in given.items()},
+        with_pairs={d: _fit(one, WITH_PAIRS) for d, one in given.items()},
+        own_bank={d: _fit(one, LISTS_ALONE) for d, one in own.items()},
+        own_bank_with_pairs={d: _fit(one, WITH_PAIRS) for d, one in own.items()},
+        calibrated_on=calibrated_on,
+    )
 
 
-def _value(terms: _Terms, weights: DirectionWeights) -> float:
-    """R@1 + R@5 + R@10 and the mean reciprocal rank, which tells near misses apart."""
-    normaliser = weights.hubness * hubness(terms.lists, weights.temperature)
-    scores = terms.cosines + weights.complementarity * terms.rank_terms - normaliser
-    ranks = _true_ranks(scores, terms.true)
-    return sum(recall_at(ranks)) + 100.0 * float(np.mean(1.0 / (1.0 + ranks)))
+def _choices(
+    direction: Direction, held_out: Pool, lists_of: Pool, pairs: PairBank, heads: Heads, z: int
+) -> _Choices:
+    """Queries with a true candidate among their best by cosine, and the terms of these."""
+    candidates = held_out.embeddings[direction.candidate]
+    lists = reverse_lists(candidates, lists_of.embeddings[direction.query], z)
+    hubs = np.stack([hubness(lists, tau) for tau in TEMPERATURES], axis=1)  # (N, temperatures)
+    terms, true = [], []
+    for query, own in zip(
+        tqdm(held_out.embeddings[direction.query], desc=f"calibrating {direction}", leave=False),
+        _true(direction, held_out),
+        strict=True,
+    ):
+        cosines = candidates @ query
+        rows = top_positions(cosines, np.arange(len(cosines)), CANDIDATES)
+        if (hit := np.isin(rows, own)).any():
+            expansion = pairs.expand(
+                direction.query, query, heads.heads[direction.query].query_hash_space(query)
+            )
+            columns = [
+                cosines[rows],
+                _rank_terms(lists[rows], cosines[rows]),
+                candidates[rows] @ expansion.partners,
+                candidates[rows] @ expansion.nearest,
+            ]
+            terms.append(np.column_stack([*columns, -hubs[rows]]))
+            true.append(hit)
+    return _Choices(torch.from_numpy(np.stack(terms)).double(), torch.from_numpy(np.stack(true)))
 
 
-def _terms(
-    direction: Direction,
-    embeddings: Mapping[Modality, FloatArray],
-    image_of_text: RowArray,
-    bank: Mapping[Modality, FloatArray],
-    z: int,
-) -> _Terms:
-    candidates = embeddings[direction.candidate]
-    cosines = embeddings[direction.query] @ candidates.T
-    lists = reverse_lists(candidates, bank[direction.query], z)
+def _true(direction: Direction, pool: Pool) -> Iterator[NDArray[np.integer]]:
+    """The true candidates of every query."""
     if direction is Direction.TEXT_TO_IMAGE:
-        true = [np.array([owner]) for owner in image_of_text]
-    else:
-        true = [np.flatnonzero(image_of_text == row) for row in range(len(cosines))]
-    return _Terms(cosines, _rank_terms(cosines, lists), lists, true)
+        return (np.array([owner]) for owner in pool.image_of_text)
+    images = range(len(pool.embeddings[Modality.IMAGE]))
+    return (np.flatnonzero(pool.image_of_text == image) for image in images)
 
 
-def _rank_terms(cosines: FloatArray, lists: HalfArray) -> FloatArray:
-    """The rank term (Q, N): `reverse_ranks` of every query at once, by binary search."""
-    own = cosines.astype(np.float16)
-    ascending = lists[:, ::-1]
-    terms = np.empty(cosines.shape, np.float32)
-    for n, (values, entries) in enumerate(zip(ascending, valid_counts(lists), strict=True)):
-        ranks = len(values) - np.searchsorted(values, own[:, n], side="right")
-        terms[:, n] = rank_term(ranks.astype(np.int32), int(entries))
-    return terms
+def _rank_terms(lists: HalfArray, cosines: FloatArray) -> FloatArray:
+    return rank_term(reverse_ranks(lists, cosines), valid_counts(lists))
 
 
-def _true_ranks(scores: FloatArray, true: list[RowArray]) -> RankArray:
-    """Rank (Q,) of each query's best true candidate."""
-    best = np.array([scores[q, rows].max() for q, rows in enumerate(true)])
-    return np.asarray(np.count_nonzero(scores > best[:, None], axis=1), np.int32)
+def _fit(choices: _Choices, columns: tuple[int, ...]) -> DirectionWeights:
+    """The likeliest weights of some terms beside the hubness, at its likeliest temperature."""
+    fits = [
+        (*_logit(choices.terms[..., [*columns, HUBNESS - 1 + at]], choices.true), temperature)
+        for at, temperature in enumerate(TEMPERATURES)
+    ]
+    _, found, temperature = min(fits, key=lambda fit: fit[0])
+    weight = dict(zip([*columns, HUBNESS], found, strict=True))
+    return DirectionWeights(
+        consistency=weight[CONSISTENCY],
+        complementarity=weight[RANK],
+        hubness=weight[HUBNESS],
+        temperature=temperature,
+        expansion=weight.get(PARTNERS, 0.0),
+        feedback=weight.get(NEAREST, 0.0),
+    )
+
+
+def _logit(terms: Tensor, true: Tensor) -> tuple[float, list[float]]:
+    """The loss and the weights of terms (Q, C, n), the first of them scaled to one.
+
+    The first, consistency, counts positively whatever the data say.
+    """
+    spread = (terms - terms.mean(dim=1, keepdim=True)).square().mean(dim=(0, 1)).sqrt()
+    scaled = terms / spread.clamp_min(1e-9)
+    free = torch.zeros(terms.shape[2], dtype=terms.dtype, requires_grad=True)
+    optimiser = torch.optim.LBFGS([free], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        scores = scaled @ _weights(free)
+        own = scores.masked_fill(~true, float("-inf")).logsumexp(dim=1)
+        value: Tensor = (scores.logsumexp(dim=1) - own).mean() + RIDGE * free.square().sum()
+        return value
+
+    def step() -> Tensor:
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(step)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        weights = _weights(free) / spread.clamp_min(1e-9)
+        return float(loss()), (weights / weights[0]).tolist()
+
+
+def _weights(free: Tensor) -> Tensor:
+    return torch.cat([free[:1].exp(), free[1:]])

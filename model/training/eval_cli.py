@@ -12,7 +12,7 @@ from model.checkpoint import open_checkpoint
 from model.core.command import exit_status
 from model.core.errors import InputError
 from model.core.metrics import Recalls
-from model.core.types import CandidateBudget, Modality
+from model.core.types import CandidateBudget
 from model.data.open import open_collection
 from model.encoders.protocols import Encoder
 from model.heads.fitting import fit_heads
@@ -20,7 +20,6 @@ from model.heads.heads import HeadsConfig
 from model.rerankers.weights import StageTwo
 from model.training.embedding import embed_pairs
 from model.training.evaluation import (
-    Bank,
     Embedded,
     Evaluation,
     evaluate_split,
@@ -97,7 +96,7 @@ def _evaluate_checkpoint(told: argparse.Namespace) -> Evaluation:
     bank = _bank(told, opened.encoder, cache)
     with_bank = perf_counter()
     config = HeadsConfig(embedding_dim=opened.encoder.identity.embedding_dim)
-    heads = opened.heads or fit_heads(config, bank or split.embeddings, told.seed)
+    heads = opened.heads or fit_heads(config, (bank or split).embeddings, told.seed)
     parts = [
         evaluate_split(
             split.fold(i, told.folds), heads, opened.stage_two or StageTwo(), budget, bank
@@ -129,13 +128,13 @@ def _evaluate_index(told: argparse.Namespace) -> Evaluation:
     )
 
 
-def _bank(told: argparse.Namespace, encoder: Encoder, cache: Path) -> Bank | None:
+def _bank(told: argparse.Namespace, encoder: Encoder, cache: Path) -> Embedded | None:
     if told.bank is None:
         return None
     if told.bank_size < 1:
         raise InputError(f"a bank holds one entry or more, got --bank-size {told.bank_size}")
     pairs = Pairs.sampled(open_collection(told.bank), told.bank_size, told.seed)
-    return {Modality(m): e for m, e in embed_pairs(encoder, pairs, cache).items()}
+    return Embedded(embed_pairs(encoder, pairs, cache), pairs.image_of_text)
 
 
 def _budget(told: argparse.Namespace, default: CandidateBudget) -> CandidateBudget:

@@ -28,6 +28,7 @@ from model.core.types import (
 )
 from model.core.vectors import pack_signs
 from model.heads.heads import Heads
+from model.rerankers.pairs import PairBank
 from model.rerankers.reference import filtered, reference_order
 from model.rerankers.weights import StageTwo
 from model.reverse_lists.compute import reverse_lists
@@ -99,14 +100,23 @@ class TableLists:
 
 
 def evaluate_split(
-    split: Embedded, heads: Heads, stage_two: StageTwo, budget: CandidateBudget, bank: Bank | None
+    split: Embedded,
+    heads: Heads,
+    stage_two: StageTwo,
+    budget: CandidateBudget,
+    bank: Embedded | None,
 ) -> Evaluation:
-    """Every measure of one split; `bank` adds the inductive protocol."""
-    own = cascade_over(split, heads, stage_two, split.embeddings)
+    """Every measure of one split; `bank` adds the inductive protocol, and its pairs to both.
+
+    The split's own pairs are the answers that are asked for: they are never a bank of pairs.
+    """
+    pairs = None if bank is None else pair_bank(bank, heads)
+    own = cascade_over(split, heads, stage_two, None, pairs)
     transductive = recalls(own, split, budget)
     inductive = None
     if bank is not None:
-        inductive = recalls(cascade_over(split, heads, stage_two, bank), split, budget)
+        over_bank = cascade_over(split, heads, stage_two, bank.embeddings, pairs)
+        inductive = recalls(over_bank, split, budget)
     kept = stage_one(own, split, budget)
     return Evaluation(
         base=base_recalls(split),
@@ -142,16 +152,32 @@ def _mean(parts: Sequence[Recalls | None]) -> Recalls | None:
     return Recalls.mean(run) if run else None
 
 
-def cascade_over(split: Embedded, heads: Heads, stage_two: StageTwo, bank: Bank) -> Cascade:
-    """A cascade over a split held in memory, at the precision that an artifact stores."""
+def pair_bank(bank: Embedded, heads: Heads) -> PairBank:
+    """A bank of pairs at the precision that an artifact stores."""
+    halves = {m: e.astype(np.float16) for m, e in bank.embeddings.items()}
+    return PairBank(halves, bank.image_of_text, heads)
+
+
+def cascade_over(
+    split: Embedded,
+    heads: Heads,
+    stage_two: StageTwo,
+    bank: Bank | None,
+    pairs: PairBank | None = None,
+) -> Cascade:
+    """A cascade over a split held in memory, at the precision that an artifact stores.
+
+    Without a bank the lists rank the split's own queries.
+    """
+    over = split.embeddings if bank is None else bank
     sides = {}
     for modality, embeddings in split.embeddings.items():
         stored = embeddings.astype(np.float16)
         codes = heads.encode(modality, stored)
-        lists = reverse_lists(stored, np.asarray(bank[modality.other], np.float16), LIST_DEPTH)
+        lists = reverse_lists(stored, np.asarray(over[modality.other], np.float16), LIST_DEPTH)
         index = HammingIndex.from_codes(codes.hash_codes)
         sides[modality] = CandidateSide(index, codes.pq_codes, stored, TableLists(lists))
-    return Cascade(heads, sides, stage_two)
+    return Cascade(heads, sides, stage_two, pairs, own_bank=bank is None)
 
 
 def base_recalls(split: Embedded) -> Recalls:

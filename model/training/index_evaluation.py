@@ -51,7 +51,7 @@ def evaluate_index(
     served = Cascade.from_artifact(artifact, device=device)
     own = artifact.manifest.bank.source == OWN_BANK
     heads, weights = artifact.heads, artifact.manifest.stage_two
-    transductive = served if own else cascade_over(split, heads, weights, split.embeddings)
+    transductive = served if own else cascade_over(split, heads, weights, None, served.pairs)
     protocols = {
         "transductive": recalls(transductive, split, budget),
         "inductive": None if own else recalls(served, split, budget),

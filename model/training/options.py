@@ -17,6 +17,7 @@ class VSEOptions(Frozen):
 
     `views` is 2 where mirror images count as well as the photos, for a backbone that is kept as
     it is: half of the steps see the mirror image, and an embedding is the mean of both.
+    `region_components` reduces wider features to so many principal components; 0 keeps them.
     """
 
     epochs: Count
@@ -36,7 +37,7 @@ class VSEOptions(Frozen):
     max_words: Annotated[int, Field(ge=3)] = 40
     grid: Count = 4
     views: Annotated[int, Field(ge=1, le=2)] = 2
-    region_components: Count = 256
+    region_components: Annotated[int, Field(ge=0)] = 0
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
 

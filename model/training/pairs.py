@@ -45,7 +45,10 @@ class Pairs:
 
     @classmethod
     def sampled(cls, collection: Collection, size: int, seed: int) -> "Pairs":
-        """A bank: at most `size` images and `size` captions, an item's kept together."""
+        """A bank: at most `size` images and `size` captions, an item's kept together.
+
+        A caption without its image there has -1 for it.
+        """
         bank = sample_bank(whole(collection), size, seed)
         images = bank.rows[bank.with_image]
         owners = collection.caption_record
@@ -54,9 +57,9 @@ class Pairs:
             [np.arange(a, a + n) for a, n in zip(firsts, bank.n_captions, strict=True)]
         ).astype(np.int64)
         captions = tuple(collection.captions[row] for row in text_rows)
-        return cls(
-            collection, images, captions, np.searchsorted(images, owners[text_rows]), text_rows
-        )
+        at = np.searchsorted(images, owners[text_rows])
+        known = np.append(images, -1)[at] == owners[text_rows]
+        return cls(collection, images, captions, np.where(known, at, -1), text_rows)
 
     def hold_out(self, share: float, seed: int) -> "tuple[Pairs, Pairs]":
         """The pairs without a seeded share of their images, and that share (at least one)."""

@@ -42,7 +42,7 @@ from model.encoders.transformer_words import TransformerWords
 from model.encoders.vocabulary import Vocabulary
 from model.encoders.vse import TEXT, VISION, VSEParts, WordTable, save_vse
 from model.heads.heads import Heads
-from model.training.calibration import calibrate
+from model.training.calibration import Pool, calibrate
 from model.training.embedding import embed_pairs
 from model.training.features import (
     WordIds,
@@ -90,10 +90,10 @@ class Splits:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Embeddings of held-out pairs beside a bank, from an encoder that has seen the bank alone."""
+    """Held-out pairs beside a bank of pairs, from an encoder that has seen the bank alone."""
 
-    held_out: Embeddings
-    bank: Embeddings
+    held_out: Pool
+    bank: Pool
 
 
 def run_vse(
@@ -133,7 +133,9 @@ def run_heads(
         held, bank, whole = (embed_pairs(opened, pairs, cache) for pairs in parts)
         dev = None if splits.dev is None else embed_pairs(opened, splits.dev, cache)
         described = {"encoder": opened.identity.name}
-        calibration = Calibration(held, bank)
+        calibration = Calibration(
+            Pool(held, splits.held_out.image_of_text), Pool(bank, splits.train.image_of_text)
+        )
         _finish(splits, calibration, whole, dev, target, options, described, data)
 
 
@@ -180,7 +182,10 @@ class _VSERun:
         tqdm.write(f"an encoder that has not seen {len(splits.held_out.image_rows)} images")
         trained, _, train = self.fit("rest", splits.train, splits.held_out)
         held = embed(trained, self.features(splits.held_out), self.device)
-        return Calibration(held, embed(trained, train, self.device))
+        return Calibration(
+            Pool(held, splits.held_out.image_of_text),
+            Pool(embed(trained, train, self.device), splits.train.image_of_text),
+        )
 
     def fit(
         self, name: str, train: Pairs, watched: Pairs | None
@@ -267,9 +272,7 @@ def _finish(
     heads.save(target / HEADS_FILE)
     name = f"{len(splits.held_out.image_rows)} held-out images of {Path(data).name}:train"
     tqdm.write(f"calibrating Stage II on {name}")
-    stage_two = calibrate(
-        calibration.held_out, splits.held_out.image_of_text, calibration.bank, LIST_DEPTH, name
-    )
+    stage_two = calibrate(calibration.held_out, calibration.bank, LIST_DEPTH, name)
     (target / STAGE_TWO_FILE).write_text(stage_two.model_dump_json(indent=2) + "\n")
     record = {**described, "heads": options.model_dump(), "data": Path(data).name}
     (target / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n")
@@ -342,7 +345,8 @@ def _config(
 
 def _components(region_dim: int, options: VSEOptions, *, frozen: bool) -> int | None:
     """Principal components for frozen features that are wider than that."""
-    return options.region_components if frozen and region_dim > options.region_components else None
+    wanted = options.region_components
+    return wanted if frozen and 0 < wanted < region_dim else None
 
 
 def _standardise(model: Trained, train: SplitFeatures, tower: _TextSide) -> None:

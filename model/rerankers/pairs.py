@@ -1,0 +1,111 @@
+"""What a query finds in a bank of pairs: its nearest entries, and what they are paired with.
+
+A caption that was written for a picture like the one that is sought leads to that picture, and
+from there to its kin in the gallery: query expansion by the bank's pairs, the online counterpart
+of LeaPRR's pillars (SIGIR 2023). Nearest entries are found as the gallery's are: by hash codes
+first, then by cosine.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.ann.faiss_door import HammingIndex
+from model.ann.halves import widened
+from model.ann.selection import top_positions
+from model.core.errors import CodeShapeError
+from model.core.types import FloatArray, Modality, RowArray
+from model.core.vectors import pack_signs
+from model.heads.heads import ENCODE_ROWS, Heads
+
+NEIGHBOURS = 20
+SHARPNESS = 20.0
+SHORTLIST = 256
+
+
+class Expansion(NamedTuple):
+    """A query's places among the candidates' modality, vectors (D,) of length 1 at most.
+
+    `partners` is the mean of what its nearest entries of its own modality are paired with,
+    `nearest` the mean of its nearest entries of the candidates' modality.
+    """
+
+    partners: FloatArray
+    nearest: FloatArray
+
+
+class PairBank:
+    """A bank of images and captions with the pairs between them; safe to share on a CPU."""
+
+    def __init__(
+        self,
+        embeddings: Mapping[Modality, NDArray[np.floating]],
+        image_of_text: RowArray,
+        heads: Heads,
+    ) -> None:
+        """Take unit embeddings (B, D) of both modalities, and each text's image or -1.
+
+        Raises:
+            CodeShapeError: not every text has its place in `image_of_text`.
+        """
+        if len(image_of_text) != len(embeddings[Modality.TEXT]):
+            raise CodeShapeError(
+                f"every text of a bank needs its image or -1: {len(embeddings[Modality.TEXT])} "
+                f"texts, {len(image_of_text)} images"
+            )
+        self._embeddings = {m: np.asarray(e) for m, e in embeddings.items()}
+        self._codes = {m: _index(heads, m, e) for m, e in self._embeddings.items()}
+        self._image_of_text = np.asarray(image_of_text)
+        self._texts = np.argsort(self._image_of_text, kind="stable")  # by image
+        images = np.arange(len(self._embeddings[Modality.IMAGE]) + 1)
+        self._first_text = np.searchsorted(self._image_of_text[self._texts], images)
+
+    def expand(self, modality: Modality, query: FloatArray, hash_space: FloatArray) -> Expansion:
+        """The expansion of a query (D,) of a modality with its hash-space vector (K,)."""
+        code = pack_signs(hash_space[None])
+        rows, shares = self._nearest(modality, query, code)
+        partners, partner_shares = self._partners(modality, rows, shares)
+        return Expansion(
+            self._mean(modality.other, partners, partner_shares),
+            self._mean(modality.other, *self._nearest(modality.other, query, code)),
+        )
+
+    def _nearest(
+        self, modality: Modality, query: FloatArray, code: NDArray[np.uint8]
+    ) -> tuple[RowArray, FloatArray]:
+        """The nearest entries of a modality and their shares, which sum to one."""
+        rows = np.sort(self._codes[modality].search(code, SHORTLIST)[1][0])
+        cosines = np.einsum("cd,d->c", widened(self._embeddings[modality][rows]), query)
+        best = top_positions(cosines, rows, NEIGHBOURS)
+        weights = np.exp(SHARPNESS * (cosines[best] - cosines[best].max(initial=-1.0)))
+        return rows[best], (weights / weights.sum()).astype(np.float32)
+
+    def _partners(
+        self, modality: Modality, rows: RowArray, shares: FloatArray
+    ) -> tuple[RowArray, FloatArray]:
+        """What entries are paired with; an image's share is divided among its captions."""
+        if modality is Modality.TEXT:
+            images = self._image_of_text[rows]
+            known = images >= 0
+            return images[known], shares[known]
+        firsts, counts = self._first_text[rows], np.diff(self._first_text)[rows]
+        turns = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        texts = self._texts[np.repeat(firsts, counts) + turns]
+        return texts, np.repeat(shares / np.maximum(counts, 1), counts).astype(np.float32)
+
+    def _mean(self, modality: Modality, rows: RowArray, shares: FloatArray) -> FloatArray:
+        """Σ share · embedding (D,); nothing to sum gives zeros."""
+        vectors = widened(self._embeddings[modality][rows])
+        mean: FloatArray = np.einsum("c,cd->d", shares, vectors)
+        return mean
+
+
+def _index(heads: Heads, modality: Modality, embeddings: NDArray[np.floating]) -> HammingIndex:
+    """The bank's hash codes, made in bounded memory."""
+    codes = [
+        pack_signs(heads.hash_space(modality, embeddings[start : start + ENCODE_ROWS]))
+        for start in range(0, len(embeddings), ENCODE_ROWS)
+    ]
+    return HammingIndex.from_codes(np.concatenate(codes))
