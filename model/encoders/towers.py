@@ -1,9 +1,11 @@
 """The VSE's trainable parts: one attentive tower per modality, and a BiGRU over words."""
 
 from enum import StrEnum
+from typing import assert_never
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -20,6 +22,14 @@ class TextTowerKind(StrEnum):
     TRANSFORMER = "transformer"
 
 
+class RowProjection(StrEnum):
+    """How a tower maps its rows to D dimensions before it attends over them."""
+
+    RESIDUAL = "residual"  # a linear map plus a two-layer MLP
+    LINEAR = "linear"
+    NONE = "none"  # rows have D dimensions already
+
+
 class VSEConfig(Frozen):
     """Shapes and regularisation of a VSE.
 
@@ -31,6 +41,9 @@ class VSEConfig(Frozen):
     a sample at once, `hidden_dropout` acts inside the projections, `drop_rows` on whole regions
     and words (a fifth in the paper). Regions are reduced to `region_components` principal
     components, where given.
+
+    The papers' own text towers have no MLP, and their BiGRU may have several layers and no word
+    embeddings beside its states (`words_beside`).
     """
 
     region_dim: int
@@ -47,6 +60,18 @@ class VSEConfig(Frozen):
     word_dropout: float = 0.2
     hidden_dropout: float = 0.2
     drop_rows: float = 0.2
+    text_projection: RowProjection = RowProjection.RESIDUAL
+    words_beside: bool = True
+    gru_layers: int = 1
+
+    @model_validator(mode="after")
+    def _fits(self) -> "VSEConfig":
+        plain = self.text_projection is RowProjection.NONE
+        if plain and self.word_dim != self.embedding_dim:
+            raise ValueError(
+                f"words that are not projected need D={self.embedding_dim}, got {self.word_dim}"
+            )
+        return self
 
 
 class AttentiveTower(nn.Module):
@@ -57,7 +82,12 @@ class AttentiveTower(nn.Module):
     basis: Tensor | None
 
     def __init__(
-        self, in_dim: int, config: VSEConfig, dropout: float, n_components: int | None = None
+        self,
+        in_dim: int,
+        config: VSEConfig,
+        dropout: float,
+        n_components: int | None = None,
+        projection: RowProjection = RowProjection.RESIDUAL,
     ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(in_dim))
@@ -65,9 +95,7 @@ class AttentiveTower(nn.Module):
         basis = None if n_components is None else torch.eye(in_dim)[:, :n_components].contiguous()
         self.register_buffer("basis", basis)  # (F, P)
         self.dropout = dropout
-        self.projection = ResidualProjection(
-            n_components or in_dim, config.embedding_dim, config.hidden_dropout
-        )
+        self.projection = _projection(projection, n_components or in_dim, config)
         self.attention = ExternalAttention(config.embedding_dim)
         self.drop_rows = config.drop_rows
         # Attention starts as the mean over rows, which small data sets cannot overfit.
@@ -108,17 +136,24 @@ class AttentiveTower(nn.Module):
 class WordGRU(nn.Module):
     """Word ids (B, R) to word features (B, R, W): a BiGRU beside the word embeddings.
 
-    Both directions are averaged. The embeddings of the words themselves stand next to them: on
-    small data sets a bag of words is hard to beat, so the tower sees one too.
+    Both directions are averaged. The embeddings of the words themselves stand next to them, unless
+    the config says otherwise: on small data sets a bag of words is hard to beat, so the tower sees
+    one too.
     """
 
     def __init__(self, config: VSEConfig) -> None:
         super().__init__()
         self.embed = nn.Embedding(config.vocabulary_size, config.word_embedding_dim, PAD)
         self.dropout = nn.Dropout(config.word_dropout)
-        self.gru_dim = config.word_dim - config.word_embedding_dim
+        self.words_beside = config.words_beside
+        beside = config.word_embedding_dim if config.words_beside else 0
+        self.gru_dim = config.word_dim - beside
         self.gru = nn.GRU(
-            config.word_embedding_dim, self.gru_dim, batch_first=True, bidirectional=True
+            config.word_embedding_dim,
+            self.gru_dim,
+            config.gru_layers,
+            batch_first=True,
+            bidirectional=True,
         )
 
     def forward(
@@ -136,6 +171,8 @@ class WordGRU(nn.Module):
             self.gru(packed)[0], batch_first=True, total_length=ids.shape[1]
         )
         states = (hidden[..., : self.gru_dim] + hidden[..., self.gru_dim :]) / 2
+        if not self.words_beside:
+            return states
         return torch.cat([states, words * valid.unsqueeze(-1)], dim=-1)
 
 
@@ -148,7 +185,9 @@ class VSE(nn.Module):
         self.image = AttentiveTower(
             config.region_dim, config, config.region_dropout, config.region_components
         )
-        self.text = AttentiveTower(config.word_dim, config, config.word_dropout)
+        self.text = AttentiveTower(
+            config.word_dim, config, config.word_dropout, projection=config.text_projection
+        )
         self.words = WordGRU(config) if config.text is TextTowerKind.BIGRU else None
 
     def embed_regions(self, regions: Float[Tensor, "b r f"]) -> Float[Tensor, "b d"]:
@@ -169,6 +208,18 @@ def _kept_features(valid: Tensor, width: int, share: float) -> Tensor:
     """Factors (n, F) of the valid rows: a sample loses the same features in all of its rows."""
     kept = torch.rand((len(valid), width), device=valid.device) > share  # (B, F)
     return kept[valid.nonzero()[:, 0]] / (1 - share)
+
+
+def _projection(kind: RowProjection, in_dim: int, config: VSEConfig) -> nn.Module:
+    match kind:
+        case RowProjection.RESIDUAL:
+            return ResidualProjection(in_dim, config.embedding_dim, config.hidden_dropout)
+        case RowProjection.LINEAR:
+            return nn.Linear(in_dim, config.embedding_dim)
+        case RowProjection.NONE:
+            return nn.Identity()
+        case _:
+            assert_never(kind)
 
 
 def _drop(valid: Tensor, share: float) -> Tensor:

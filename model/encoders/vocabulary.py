@@ -5,11 +5,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import assert_never
 
 from model.core.errors import CheckpointError
+from model.encoders.treebank import treebank_words
 
 PAD, UNKNOWN = 0, 1
+START_WORD, END_WORD, UNKNOWN_WORD = "<start>", "<end>", "<unk>"
+SPECIAL_WORDS = ("<pad>", START_WORD, END_WORD, UNKNOWN_WORD)
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?|[^\sa-z0-9]")
 
 
@@ -18,14 +23,42 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
+class WordRule(StrEnum):
+    """How a text becomes words, and words become ids."""
+
+    PLAIN = "plain"
+    RELEASED = "released"
+
+
 @dataclass(frozen=True)
 class Vocabulary:
-    """Word ids: 0 pads, 1 stands for every unknown word, the rest in order of `words`."""
+    """Word ids: 0 pads, 1 stands for every unknown word, the rest in order of `words`.
+
+    Under the rule of the released vocabularies `words` are all ids from 0 on, special words
+    included, and a text stands between `<start>` and `<end>`.
+    """
 
     words: tuple[str, ...]
+    rule: WordRule = WordRule.PLAIN
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_ids", {w: i for i, w in enumerate(self.words, start=2)})
+        """Number the words.
+
+        Raises:
+            CheckpointError: a released vocabulary lacks a special word or does not pad with 0.
+        """
+        table = {word: i for i, word in enumerate(self.words, start=self._first)}
+        object.__setattr__(self, "_ids", table)
+        if self.rule is WordRule.RELEASED:
+            for word in SPECIAL_WORDS:
+                if word not in table:
+                    raise CheckpointError(f"a released vocabulary needs the word {word}")
+            if table["<pad>"] != PAD:
+                raise CheckpointError(f"<pad> needs the id {PAD}, got {table['<pad>']}")
+
+    @property
+    def _first(self) -> int:
+        return 2 if self.rule is WordRule.PLAIN else 0
 
     @classmethod
     def of(cls, texts: Iterable[str], min_count: int) -> "Vocabulary":
@@ -35,17 +68,27 @@ class Vocabulary:
         return cls(tuple(word for _, word in kept))
 
     def __len__(self) -> int:
-        return len(self.words) + 2
+        return len(self.words) + self._first
 
     def ids(self, text: str, max_words: int) -> list[int]:
         """Ids of the first words of a text; a text without words is one unknown word."""
         table: dict[str, int] = self.__dict__["_ids"]
-        found = [table.get(word, UNKNOWN) for word in words_of(text)[:max_words]]
-        return found or [UNKNOWN]
+        match self.rule:
+            case WordRule.PLAIN:
+                found = [table.get(word, UNKNOWN) for word in words_of(text)[:max_words]]
+                return found or [UNKNOWN]
+            case WordRule.RELEASED:
+                words = [START_WORD, *treebank_words(text)[: max_words - 2], END_WORD]
+                return [table.get(word, table[UNKNOWN_WORD]) for word in words]
+            case _:
+                assert_never(self.rule)
 
     def save(self, path: Path) -> None:
         """Write the words as JSON."""
-        path.write_text(json.dumps({"words": self.words}, ensure_ascii=False), encoding="utf-8")
+        content: dict[str, object] = {"words": self.words}
+        if self.rule is not WordRule.PLAIN:
+            content["rule"] = self.rule.value
+        path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
@@ -55,7 +98,9 @@ class Vocabulary:
             CheckpointError: the file is missing or holds no list of words.
         """
         try:
-            words: Sequence[str] = json.loads(path.read_text(encoding="utf-8"))["words"]
+            content = json.loads(path.read_text(encoding="utf-8"))
+            words: Sequence[str] = content["words"]
+            rule = WordRule(content.get("rule", WordRule.PLAIN))
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"a BiGRU needs its vocabulary at {path}: {error}") from error
-        return cls(tuple(words))
+        return cls(tuple(words), rule)

@@ -1,4 +1,4 @@
-"""`meet-train`: a VSE from scratch, heads for an encoder as it is, or a pillar re-ranker."""
+"""`meet-train`: a VSE, heads for any encoder, a pillar re-ranker, or the papers' checkpoints."""
 
 import argparse
 import sys
@@ -16,6 +16,7 @@ from model.training.options import HeadsOptions, VSEOptions
 from model.training.pillar_options import RECIPES, PillarOptions, PillarRecipe
 from model.training.pillar_run import run_pillar
 from model.training.recipe import BIGRU, run_heads, run_vse
+from model.training.released.importing import run_import
 
 Options = TypeVar("Options", VSEOptions, HeadsOptions, PillarOptions)
 AnyOptions = type[VSEOptions] | type[HeadsOptions] | type[PillarOptions]
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--device", default="cpu", help="cpu or cuda")
         _options(command, HeadsOptions, prefix="heads-", skip=("seed",))
     _add_pillar(commands.add_parser("pillar", help="train a pillar re-ranker for a checkpoint"))
+    _add_import(commands.add_parser("import", help="bring in a released ESA or MEET checkpoint"))
     return root
 
 
@@ -65,6 +67,12 @@ def _add_pillar(command: argparse.ArgumentParser) -> None:
     _options(command, PillarOptions, skip=("seed",), by_recipe=True)
 
 
+def _add_import(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--checkpoint", type=Path, required=True, help="the released .pth file")
+    command.add_argument("--out", type=Path, required=True, help="checkpoint directory")
+    command.add_argument("--vocabulary", type=Path, help="its JSON vocabulary, or BERT's vocab.txt")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
     told = parser().parse_args(argv)
@@ -74,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(told: argparse.Namespace) -> None:
     if told.command == "pillar":
         _run_pillar(told)
+        return
+    if told.command == "import":
+        run_import(told.checkpoint, told.out, told.vocabulary)
         return
     given = _told(told, HeadsOptions, "heads_", skip=("seed",))
     heads = _checked(HeadsOptions, {**given, "seed": told.seed}, "heads-")

@@ -1,0 +1,1 @@
+"""The papers' released checkpoints (ESA, MEET) turned into checkpoints of this project."""
