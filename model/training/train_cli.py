@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,8 +101,16 @@ def _options(
         if name not in skip:
             flag = "--" + prefix + name.replace("_", "-")
             default = None if by_recipe else field.default
-            kind = int if field.annotation is int else float
-            group.add_argument(flag, type=kind, default=default)
+            group.add_argument(flag, default=default, **_kind(field.annotation))
+
+
+def _kind(annotation: object) -> dict[str, Any]:
+    """How a flag of a field's type is read."""
+    if annotation is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return {"choices": [one.value for one in annotation]}
+    return {"type": int if annotation is int else float}
 
 
 def _told(
