@@ -348,27 +348,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(told: argparse.Namespace, given: Sequence[str]) -> None:
-    rows = ablate(told)
     command = shlex.join(["python", "-m", "benchmarks.ablation", *given])
-    if told.out is not None:
-        told.out.write_text(document(rows, command), encoding="utf-8")
+    rows = []
+    for row in ablate(told):
+        rows.append(row)
+        if told.out is not None:  # a run that is stopped leaves what it has
+            told.out.write_text(document(rows, command), encoding="utf-8")
     dumped = [row.model_dump() for row in rows]
     print(json.dumps(dumped, indent=2, ensure_ascii=False) if told.json else table(rows))
 
 
-def ablate(told: argparse.Namespace) -> list[Row]:
+def ablate(told: argparse.Namespace) -> Iterator[Row]:
     """Every row that is asked for, the checkpoint as it is before them."""
     options = _options(told)
     opened = open_checkpoint(told.checkpoint)
     world = World.of(told, opened.encoder)
     chosen = variations(options, opened.stage_two or StageTwo())
     wanted = {"default", *(told.only or GROUPS)}
-    rows = []
     if opened.heads is not None:
-        rows.append(world.measure(replace(chosen[0], name="the checkpoint"), opened.heads))
+        yield world.measure(replace(chosen[0], name="the checkpoint"), opened.heads)
     for one in tqdm([one for one in chosen if one.group in wanted], desc="variations"):
-        rows.append(world.measure(one))
-    return rows
+        yield world.measure(one)
 
 
 def _options(told: argparse.Namespace) -> HeadsOptions:

@@ -62,7 +62,7 @@ class HeadsOptions(Frozen):
     n_subspaces: Count = 8
     n_centroids: Count = 256
     shared_codebooks: bool = False
-    codebooks: CodebookLearning = CodebookLearning.KMEANS
+    codebooks: CodebookLearning = CodebookLearning.GRADIENT
     epochs: Count = 4
     batch_size: Annotated[int, Field(ge=2)] = 512
     learning_rate: Positive = 2e-3

@@ -89,7 +89,7 @@ def test_a_table_has_a_line_for_each_row_and_group() -> None:
 def test_a_run_measures_the_checkpoint_and_every_row_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, checkpoint = write_precomp(tmp_path / "data"), str(tmp_path / "ck")
+    data, checkpoint = write_precomp(tmp_path / "data", images=20, dev=8), str(tmp_path / "ck")
     small = ["--epochs", "1", "--embedding-dim", "16", "--gru-dim", "8", "--heads-epochs", "1"]
     assert train(["vse", "--data", str(data), "--out", checkpoint, *small]) == 0
     capsys.readouterr()
