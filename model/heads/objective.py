@@ -1,7 +1,9 @@
 """The training objective of Stage I (MEET, TCSVT 2025): hash layers and their codebooks.
 
 The paper names the two losses beside the ranking loss; the released code holds neither in
-full, so both are defined here.
+full, so both are defined here. The ranking loss of the embedding space trains the encoder alone
+and the hash layers' input is detached from it, so both halves of the objective may be minimised
+one after the other.
 """
 
 import torch
@@ -39,10 +41,19 @@ def discrepancy_loss(
     return functional.mse_loss(after @ after.T, before @ before.T)
 
 
+def straight_through(hash_space: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+    """Signs (B, K) whose gradient is that of the vectors themselves."""
+    signs = torch.where(hash_space > 0, 1.0, -1.0)
+    return hash_space + (signs - hash_space).detach()
+
+
 def encoding_loss(
     hash_space: Float[Tensor, "b k"], decoded: Float[Tensor, "b k"]
 ) -> Float[Tensor, ""]:
-    """L_q: mean ‖h - sign(h)‖²/K + mean ‖h - decode(PQ(h))‖²/K."""
+    """L_q: mean ‖h - sign(h)‖²/K + mean ‖h - decode(PQ(h))‖²/K.
+
+    Its gradient reaches the codebooks too, where `decoded` hangs on them.
+    """
     signs = torch.where(hash_space > 0, 1.0, -1.0)
     return functional.mse_loss(hash_space, signs) + functional.mse_loss(hash_space, decoded)
 
@@ -52,6 +63,9 @@ def nearest_centroids(
 ) -> Float[Tensor, "b k"]:
     """decode(PQ(h)): every sub-vector replaced by its nearest centroid."""
     parts = hash_space.reshape(len(hash_space), len(codebooks), -1).transpose(0, 1)  # (M, B, S)
-    nearest = torch.cdist(parts, codebooks).argmin(dim=2)  # (M, B)
+    with torch.no_grad():
+        # ‖x - c‖² without ‖x‖², which is the same for all centroids
+        distances = codebooks.square().sum(dim=2)[:, None] - 2 * parts @ codebooks.mT
+        nearest = distances.argmin(dim=2)  # (M, B)
     decoded = codebooks.gather(1, nearest.unsqueeze(-1).expand_as(parts))
     return decoded.transpose(0, 1).flatten(1)

@@ -152,12 +152,13 @@ def evaluate_split(
     stage_two: StageTwo,
     budget: CandidateBudget,
     bank: Embedded | None,
+    z: int = LIST_DEPTH,
 ) -> Evaluation:
     """Every measure of one split; `bank` adds the inductive protocol, and its pairs to both.
 
     The split's own pairs are the answers that are asked for: they are never a bank of pairs.
     """
-    return evaluation_of([measure_split(split, heads, stage_two, budget, bank)])
+    return evaluation_of([measure_split(split, heads, stage_two, budget, bank, z)])
 
 
 def measure_split(
@@ -166,14 +167,15 @@ def measure_split(
     stage_two: StageTwo,
     budget: CandidateBudget,
     bank: Embedded | None,
+    z: int = LIST_DEPTH,
 ) -> Measured:
     """The rankings of one split or fold; `bank` adds the inductive protocol, its pairs to both."""
     pairs = None if bank is None else pair_bank(bank, heads)
-    own = cascade_over(split, heads, stage_two, None, pairs)
+    own = cascade_over(split, heads, stage_two, None, pairs, z)
     cascades = {RankingName.TRANSDUCTIVE: own}
     if bank is not None:
         cascades[RankingName.INDUCTIVE] = cascade_over(
-            split, heads, stage_two, bank.embeddings, pairs
+            split, heads, stage_two, bank.embeddings, pairs, z
         )
     return Measured.of(split, cascades, budget)
 
@@ -247,17 +249,18 @@ def cascade_over(
     stage_two: StageTwo,
     bank: Bank | None,
     pairs: PairBank | None = None,
+    z: int = LIST_DEPTH,
 ) -> Cascade:
     """A cascade over a split held in memory, at the precision that an artifact stores.
 
-    Without a bank the lists rank the split's own queries.
+    Without a bank the lists, z long, rank the split's own queries.
     """
     over = split.embeddings if bank is None else bank
     sides = {}
     for modality, embeddings in split.embeddings.items():
         stored = embeddings.astype(np.float16)
         codes = heads.encode(modality, stored)
-        lists = reverse_lists(stored, np.asarray(over[modality.other], np.float16), LIST_DEPTH)
+        lists = reverse_lists(stored, np.asarray(over[modality.other], np.float16), z)
         index = HammingIndex.from_codes(codes.hash_codes)
         sides[modality] = CandidateSide(index, codes.pq_codes, stored, TableLists(lists))
     return Cascade(heads, sides, stage_two, pairs, own_bank=bank is None)

@@ -1,5 +1,6 @@
 """What a training run is told, as frozen values that are saved with its checkpoint."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -9,6 +10,7 @@ from model.heads.heads import HeadsConfig
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -42,25 +44,44 @@ class VSEOptions(Frozen):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+class CodebookLearning(StrEnum):
+    """How codebooks follow the hash space as it is learned."""
+
+    KMEANS = "kmeans"  # anew before every epoch
+    GRADIENT = "gradient"  # by k-means once, then by the gradient of L_q
+
+
 class HeadsOptions(Frozen):
-    """How the heads are trained: L = ranking + β1·L_f + β2·L_q in the hash space."""
+    """How the heads are trained: rankings + β1·L_f + β2·L_q in the hash space.
+
+    `ranking` weighs the ranking loss of the continuous vectors, `sign_ranking` that of their signs,
+    which the Hamming stage compares; `shared_codebooks` is one set for both modalities.
+    """
 
     n_bits: Count = 64
     n_subspaces: Count = 8
-    epochs: Count = 10
+    n_centroids: Count = 256
+    shared_codebooks: bool = False
+    codebooks: CodebookLearning = CodebookLearning.GRADIENT
+    epochs: Count = 4
     batch_size: Annotated[int, Field(ge=2)] = 512
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 2e-3
     temperature: Positive = 0.1
-    beta_1: Annotated[float, Field(ge=0)] = 1.0
-    beta_2: Annotated[float, Field(ge=0)] = 0.1
+    ranking: Weight = 1.0
+    sign_ranking: Weight = 1.0
+    beta_1: Weight = 5.0
+    beta_2: Weight = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
 
     def config(self, embedding_dim: int) -> HeadsConfig:
         """The heads' widths.
 
         Raises:
-            CodeShapeError: K is no multiple of 8, or M does not divide it.
+            CodeShapeError: K is no multiple of 8, M does not divide it, or L is above 256.
         """
         return HeadsConfig(
-            embedding_dim=embedding_dim, n_bits=self.n_bits, n_subspaces=self.n_subspaces
+            embedding_dim=embedding_dim,
+            n_bits=self.n_bits,
+            n_subspaces=self.n_subspaces,
+            n_centroids=self.n_centroids,
         )

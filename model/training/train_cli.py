@@ -135,9 +135,16 @@ def _options(
         if name not in skip:
             flag = "--" + prefix + name.replace("_", "-")
             default = None if by_recipe else field.default
-            kind: Any = field.annotation
-            choices = list(kind) if issubclass(kind, StrEnum) else None
-            group.add_argument(flag, type=kind, default=default, choices=choices)
+            group.add_argument(flag, default=default, **_kind(field.annotation))
+
+
+def _kind(annotation: object) -> dict[str, Any]:
+    """How a flag of a field's type is read."""
+    if annotation is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return {"type": annotation, "choices": list(annotation)}
+    return {"type": int if annotation is int else float}
 
 
 def _told(

@@ -8,6 +8,7 @@ from model.heads.objective import (
     discrepancy_loss,
     encoding_loss,
     nearest_centroids,
+    straight_through,
 )
 from model.heads.product_quantiser import assign, decode
 
@@ -50,3 +51,22 @@ def test_nearest_centroids_are_what_codes_decode_to() -> None:
     vectors = rng.standard_normal((50, 12)).astype(np.float32)
     found = nearest_centroids(torch.from_numpy(books), torch.from_numpy(vectors)).numpy()
     assert (found == decode(books, assign(books, vectors))).all()
+
+
+def test_signs_pass_the_gradient_of_the_vectors_through() -> None:
+    vectors = torch.tensor([[0.5, -0.2, 0.0]], requires_grad=True)
+    signs = straight_through(vectors)
+    assert signs.detach().tolist() == [[1.0, -1.0, -1.0]]
+    (signs * torch.tensor([[2.0, 3.0, 4.0]])).sum().backward()  # type: ignore[no-untyped-call]
+    assert vectors.grad is not None
+    assert vectors.grad.tolist() == [[2.0, 3.0, 4.0]]
+
+
+def test_a_step_along_the_encoding_loss_moves_the_nearest_centroid_alone() -> None:
+    books = torch.tensor([[[0.0], [1.0]]], requires_grad=True)  # M=1, L=2, S=1
+    vectors = torch.tensor([[0.8], [0.6]])
+    loss = encoding_loss(vectors, nearest_centroids(books, vectors))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert books.grad is not None
+    # d/dc mean (x - c)² of the two vectors, both nearer to 1: (2 · 0.2 + 2 · 0.4) / 2
+    assert books.grad.flatten().tolist() == pytest.approx([0.0, 0.6])
