@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--precision")
     root.add_argument("--seed", type=int, default=0)
     root.add_argument("--weights", type=Path, help="a pillar file to use instead of training one")
+    root.add_argument("--halved", action="store_true", help="measure the bfloat16 copy")
     root.add_argument("--out", type=Path, help="where to write the trained one")
     root.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return root
@@ -59,6 +60,7 @@ def _run(told: argparse.Namespace) -> None:
     if told.out:
         told.out.parent.mkdir(parents=True, exist_ok=True)
         reranker.save(told.out)
+    reranker = reranker.halved() if told.halved else reranker
     bank = bank_of(train.embedded(base))
     report(evaluate_pillar(split.embedded(base), reranker, bank), as_json=told.json)
 
