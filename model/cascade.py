@@ -159,7 +159,7 @@ class Cascade:
         Raises:
             CodeShapeError: a side's parts differ in length or do not fit the heads.
         """
-        self.heads, self.pairs = heads, pairs
+        self.heads, self.stage_two, self.pairs, self.own_bank = heads, stage_two, pairs, own_bank
         self.weights = {
             d: stage_two.of(d, own_bank=own_bank, pairs=pairs is not None) for d in Direction
         }

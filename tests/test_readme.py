@@ -43,6 +43,7 @@ def readme_commands() -> list[str]:
 
 
 COMMANDS = readme_commands()
+TRAINING = [["vse"], ["heads"], ["pillar"], ["import"]]
 
 
 @dataclass
@@ -163,7 +164,7 @@ def test_every_flag_that_the_readme_names_exists(
     assert table is not None
     named = set(re.findall(r"`(--[\w-]+)", table[0]))
     module, _, function = SCRIPTS[script].partition(":")
-    for arguments in [["vse"], ["heads"]] if script == "meet-train" else [[]]:
+    for arguments in TRAINING if script == "meet-train" else [[]]:
         with pytest.raises(SystemExit):
             getattr(import_module(module), function)([*arguments, "--help"])
     assert named <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))

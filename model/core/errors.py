@@ -9,6 +9,7 @@ MeetError
 │   ├── UnsupportedInputError  an input kind that the encoder does not accept
 │   └── UnknownItemError    an id that the gallery does not hold
 ├── CodeShapeError          widths of codes, heads or codebooks that do not fit together
+├── MissingExtraError       a package that belongs to an extra which is not installed
 ├── CheckpointError         a checkpoint that cannot be read or does not fit
 └── ArtifactError           an index that cannot be opened
     ├── DigestMismatchError    bytes that are not the bytes written
@@ -57,6 +58,15 @@ class UnknownItemError(InputError):
 
 class CodeShapeError(MeetError):
     """Widths of codes, heads or codebooks that do not fit together."""
+
+
+class MissingExtraError(MeetError):
+    """A package that belongs to an extra which is not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"the package {package} is needed for {what}: pip install {package} (extra {extra})"
+        )
 
 
 class CheckpointError(MeetError):

@@ -11,6 +11,7 @@ from model.data.embeddings import (
 )
 from model.data.files import in_order
 from model.data.image_folder import image_files, open_image_folder
+from model.data.karpathy import karpathy_files, open_karpathy
 from model.data.manifest import MANIFEST_SUFFIXES, open_manifest
 from model.data.precomp import open_precomp, precomp_splits
 from model.data.records import Collection, LazyRecords, check_ids
@@ -19,14 +20,15 @@ from model.data.webdataset import expand_pattern, open_webdataset, webdataset_sp
 _MAIN_MANIFEST = "manifest"
 _LOOKED_FOR = (
     "img_emb/*.npy, text_emb/*.npy, image.npy, text.npy, *_ims.npy, *.tar, *.jsonl, *.parquet, "
-    "or image files"
+    "dataset_*.json, or image files"
 )
 
 
 def open_collection(place: str | Path, split: str | None = None) -> Collection:
     """The collection at a folder, a file, or a pattern of tar shards; `DIR:SPLIT` names a split.
 
-    A file or pattern is one split by itself, whatever `split` says.
+    A file or pattern is one split by itself, whatever `split` says, but for Karpathy's JSON,
+    which holds several.
 
     Raises:
         DataFormatError: nothing is there, or several splits are, or it breaks its format.
@@ -35,7 +37,7 @@ def open_collection(place: str | Path, split: str | None = None) -> Collection:
     if not path.exists():
         collection = _open_pattern(path)
     elif path.is_file():
-        collection = _open_file(path, path.stem)
+        collection = _open_file(path, path.stem, split)
     elif split is None:
         collection = _open_folder(path, path.resolve().name)
     else:
@@ -69,14 +71,16 @@ def _open_pattern(path: Path) -> Collection:
     return open_webdataset(shards, path.stem)
 
 
-def _open_file(path: Path, name: str) -> Collection:
+def _open_file(path: Path, name: str, split: str | None = None) -> Collection:
     if path.suffix == ".tar":
         return open_webdataset([path], name)
     if path.suffix == ".parquet" and holds_vectors(path):
         return open_vector_parquet([path], name)
     if path.suffix in MANIFEST_SUFFIXES:
         return open_manifest(path, name)
-    raise DataFormatError(f"a file needs to be .tar, .jsonl or .parquet, got {path}")
+    if path.suffix == ".json":
+        return open_karpathy(path, split, name)
+    raise DataFormatError(f"a file needs to be .tar, .jsonl, .parquet or .json, got {path}")
 
 
 def _open_split(folder: Path, split: str) -> Collection:
@@ -89,9 +93,13 @@ def _open_split(folder: Path, split: str) -> Collection:
     for suffix in MANIFEST_SUFFIXES:
         if (path := folder / f"{split}{suffix}").is_file():
             return _open_file(path, name)
+    if files := karpathy_files(folder):
+        return open_karpathy(_only_file(files), split, folder.resolve().name)
     if (folder / split).is_dir():
         return _open_folder(folder / split, name)
-    looked_for = f"{split}_ims.npy, {split}-*.tar, {split}.jsonl, {split}.parquet, {split}/"
+    looked_for = (
+        f"{split}_ims.npy, {split}-*.tar, {split}.jsonl, {split}.parquet, dataset_*.json, {split}/"
+    )
     raise DataFormatError(f"{folder} has no split {split!r}: looked for {looked_for}")
 
 
@@ -105,6 +113,8 @@ def _open_folder(folder: Path, name: str) -> Collection:
         return open_webdataset(shards[_only(list(shards), folder)], name)
     if manifests := in_order(p for p in folder.iterdir() if p.suffix in MANIFEST_SUFFIXES):
         return _open_manifests(manifests, folder, name)
+    if files := karpathy_files(folder):
+        return open_karpathy(_only_file(files), None, name)
     if any(image_files(folder)):
         return open_image_folder(folder, name)
     raise DataFormatError(f"{folder} holds no collection: looked for {_LOOKED_FOR}")
@@ -125,3 +135,10 @@ def _only(splits: list[str], folder: Path) -> str:
         names = ", ".join(sorted(splits))
         raise DataFormatError(f"{folder} holds several splits, name one as DIR:SPLIT: {names}")
     return splits[0]
+
+
+def _only_file(paths: list[Path]) -> Path:
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths)
+        raise DataFormatError(f"{paths[0].parent} holds several split files, give one: {names}")
+    return paths[0]

@@ -21,6 +21,7 @@ class Layout(StrEnum):
     PRECOMP = "precomp"
     WEBDATASET = "webdataset"
     MANIFEST = "manifest"
+    KARPATHY = "karpathy"
     IMAGES = "images"
     EMBEDDINGS = "embeddings"
 

@@ -21,6 +21,8 @@ from model.encoders.transformer_files import (
     model_files,
 )
 
+CPU_BLOCK = 8
+
 
 class GridBackbone(nn.Module):
     """Images to region features (B, grid², F): the backbone's last grid, average-pooled.
@@ -59,11 +61,16 @@ class GridBackbone(nn.Module):
 
     def regions(self, images: Sequence[Image.Image], device: torch.device) -> NDArray[np.float16]:
         """Region features (B, views · grid², F) as they are stored: fp16."""
-        pixels = self.pixels(images).to(device)
+        pixels = self.pixels(images).to(device, memory_format=torch.channels_last)
         views = (pixels, pixels.flip(-1))[: self.views]
         with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
-            regions = torch.cat([self(view) for view in views], dim=1)
+            regions = torch.cat([self._forward_in_blocks(view) for view in views], dim=1)
         return np.asarray(regions.to(torch.float16).cpu().numpy())
+
+    def _forward_in_blocks(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b r f"]:
+        # On a CPU a few images at a time: their activations stay in the memory that is at hand.
+        size = len(pixels) if pixels.device.type == "cuda" else CPU_BLOCK
+        return torch.cat([self(block) for block in torch.split(pixels, size)])
 
     def fingerprint(self, *, frozen: bool) -> str:
         """A digest of what features depend on: the preparation, and frozen weights too."""

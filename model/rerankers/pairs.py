@@ -62,6 +62,10 @@ class PairBank:
         images = np.arange(len(self._embeddings[Modality.IMAGE]) + 1)
         self._first_text = np.searchsorted(self._image_of_text[self._texts], images)
 
+    def with_heads(self, heads: Heads) -> "PairBank":
+        """The same pairs behind the codes of other heads."""
+        return PairBank(self._embeddings, self._image_of_text, heads)
+
     def expand(self, modality: Modality, query: FloatArray, hash_space: FloatArray) -> Expansion:
         """The expansion of a query (D,) of a modality with its hash-space vector (K,)."""
         code = pack_signs(hash_space[None])

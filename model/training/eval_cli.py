@@ -2,36 +2,60 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 from tqdm import tqdm
 
-from model.checkpoint import open_checkpoint
+from model.checkpoint import Checkpoint, open_checkpoint
+from model.core.bootstrap import DRAWS
 from model.core.command import exit_status
-from model.core.errors import InputError
-from model.core.metrics import Recalls
+from model.core.errors import InputError, MeetError, MissingExtraError
 from model.core.types import CandidateBudget
 from model.data.open import open_collection
 from model.encoders.protocols import Encoder
 from model.heads.fitting import fit_heads
 from model.heads.heads import HeadsConfig
 from model.rerankers.weights import StageTwo
+from model.training.coco import (
+    CocoIds,
+    CocoMetrics,
+    CocoScores,
+    coco_scores,
+    ids_of,
+    open_metrics,
+    read_ids,
+)
+from model.training.curves import curves_of
 from model.training.embedding import embed_pairs
 from model.training.evaluation import (
+    Bank,
     Embedded,
-    Evaluation,
-    evaluate_split,
-    mean_evaluation,
+    Measured,
+    evaluation_of,
+    measure_split,
 )
-from model.training.index_evaluation import evaluate_index
+from model.training.index_evaluation import measure_index
 from model.training.pairs import Pairs
 from model.training.recipe import cache_of
+from model.training.report import text_table, write_report
 
 KEEP_HASH, KEEP_PQ = 0.20, 0.10
 BANK_SIZE = 16_384
 _UNBOUNDED = 2**31
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was measured, and what the parts of the report that come after it need."""
+
+    parts: Sequence[Measured]
+    budget: CandidateBudget
+    sample: Bank  # what heads of other sizes are fitted to
+    coco: CocoIds | None
+    seconds: dict[str, float]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,85 +71,129 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--keep-hash", type=float, help=f"share of the gallery ({KEEP_HASH})")
     root.add_argument("--keep-pq", type=float, help=f"share of the gallery ({KEEP_PQ})")
     root.add_argument("--folds", type=int, default=1, help="mean over runs of images (COCO 1K: 5)")
-    root.add_argument("--seed", type=int, default=0, help="draws the bank")
+    root.add_argument("--bootstrap", type=int, default=DRAWS, help="draws of images, 0 for none")
+    root.add_argument(
+        "--coco-ids", type=Path, help="COCO's ids, a line a caption: image id, caption id"
+    )
+    root.add_argument("--out", type=Path, help="folder for the report: JSON, tables and plots")
+    root.add_argument("--seed", type=int, default=0, help="draws the bank and the bootstrap")
     root.add_argument("--device", default="cpu", help="cpu or cuda")
     root.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return root
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None, coco_metrics: Callable[[], CocoMetrics] = open_metrics
+) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
     told = parser().parse_args(argv)
-    return exit_status("meet-eval", lambda: _run(told))
+    return exit_status("meet-eval", lambda: _run(told, coco_metrics))
 
 
-def _run(told: argparse.Namespace) -> None:
-    if told.seed < 0:
-        raise InputError(f"--seed must be 0 or more, got {told.seed}")
-    result = _evaluate_index(told) if told.index else _evaluate_checkpoint(told)
-    print(result.model_dump_json(indent=2) if told.json else table(result))  # noqa: T201
+def _run(told: argparse.Namespace, coco_metrics: Callable[[], CocoMetrics]) -> None:
+    _check(told)
+    if told.coco_ids is not None:
+        coco_metrics()  # missing: said now, not after an hour
+    taken = _of_index(told) if told.index else _of_checkpoint(told)
+    result = evaluation_of(taken.parts, told.bootstrap, told.seed).model_copy(
+        update={"coco": _coco(told, taken, coco_metrics), "seconds": taken.seconds}
+    )
+    print(result.model_dump_json(indent=2) if told.json else text_table(result))  # noqa: T201
+    if told.out is not None:
+        curves = curves_of(taken.parts, taken.budget, taken.sample, told.seed)
+        try:
+            write_report(result, curves, told.out, f"{told.data}, split {told.split}")
+        except MissingExtraError as error:
+            _note(error)
 
 
-def table(result: Evaluation) -> str:
-    """The evaluation as text, a line per ranking."""
-    named = {"base": result.base, "reference": result.reference, **result.protocols}
-    lines = [
-        f"{'':14}{'i2t R@1':>9}{'R@5':>7}{'R@10':>7}{'t2i R@1':>9}{'R@5':>7}{'R@10':>7}{'rSum':>8}"
-    ]
-    lines += [_line(name, value) for name, value in named.items() if value is not None]
-    for stage, kept in result.kept.items():
-        lines.append(f"kept by {stage:6}{kept.i2t:9.1f}{'':14}{kept.t2i:9.1f}")
-    return "\n".join(lines)
+def _check(told: argparse.Namespace) -> None:
+    for name in ("seed", "bootstrap"):
+        if getattr(told, name) < 0:
+            raise InputError(f"--{name} must be 0 or more, got {getattr(told, name)}")
+    if told.coco_ids is not None and told.folds != 1:
+        raise InputError(
+            f"ECCV Caption and CxC take the whole split: --folds must be 1, got {told.folds}"
+        )
+    if told.out is not None and told.out.exists() and not told.out.is_dir():
+        raise InputError(f"--out needs to be a folder, got the file {told.out}")
 
 
-def _line(name: str, value: Recalls) -> str:
-    i2t, t2i = value.i2t, value.t2i
-    shown = f"{i2t[0]:9.1f}{i2t[1]:7.1f}{i2t[2]:7.1f}{t2i[0]:9.1f}{t2i[1]:7.1f}{t2i[2]:7.1f}"
-    return f"{name:14}{shown}{value.rsum:8.1f}"
+def _coco(
+    told: argparse.Namespace, taken: Taken, coco_metrics: Callable[[], CocoMetrics]
+) -> dict[str, CocoScores] | None:
+    """The scores of COCO's own pairs; where nobody asked for them, a note if they cannot be."""
+    if taken.coco is None or len(taken.parts) > 1:
+        return None
+    try:
+        return coco_scores(taken.parts[0], taken.coco, coco_metrics())
+    except MeetError as error:
+        if told.coco_ids is not None:
+            raise
+        _note(error)
+        return None
 
 
-def _evaluate_checkpoint(told: argparse.Namespace) -> Evaluation:
+def _note(error: MeetError) -> None:
+    print(f"meet-eval: {error}", file=sys.stderr)  # noqa: T201
+
+
+def _ids(told: argparse.Namespace, pairs: Pairs) -> CocoIds | None:
+    return ids_of(pairs) if told.coco_ids is None else read_ids(told.coco_ids, pairs)
+
+
+def _of_checkpoint(told: argparse.Namespace) -> Taken:
     budget = _budget(told, CandidateBudget(at_least=1, max_hash=_UNBOUNDED, max_pq=_UNBOUNDED))
     began = perf_counter()
     opened = open_checkpoint(told.checkpoint, told.device)
     pairs = Pairs.of(open_collection(told.data, told.split))
     _check_folds(told.folds, len(pairs.image_rows))
-    cache = cache_of(Path(told.checkpoint).resolve())
+    coco, cache = _ids(told, pairs), cache_of(Path(told.checkpoint).resolve())
     split = Embedded(embed_pairs(opened.encoder, pairs, cache), pairs.image_of_text)
     encoded = perf_counter()
     bank = _bank(told, opened.encoder, cache)
     with_bank = perf_counter()
-    config = HeadsConfig(embedding_dim=opened.encoder.identity.embedding_dim)
-    heads = opened.heads or fit_heads(config, (bank or split).embeddings, told.seed)
-    parts = [
-        evaluate_split(
-            split.fold(i, told.folds), heads, opened.stage_two or StageTwo(), budget, bank
-        )
-        for i in tqdm(range(told.folds), desc="folds", disable=told.folds == 1)
-    ]
-    result = mean_evaluation(parts) if told.folds > 1 else parts[0]
+    parts = _parts(told, opened, split, bank, budget)
     spent = {
         "encode": encoded - began,
         "bank": with_bank - encoded,
         "evaluate": perf_counter() - with_bank,
     }
-    return result.model_copy(update={"seconds": spent})
+    return Taken(parts, budget, (bank or split).embeddings, coco, spent)
 
 
-def _evaluate_index(told: argparse.Namespace) -> Evaluation:
+def _parts(
+    told: argparse.Namespace,
+    opened: Checkpoint,
+    split: Embedded,
+    bank: Embedded | None,
+    budget: CandidateBudget,
+) -> list[Measured]:
+    """Each fold measured; heads are fitted here for an encoder that has none."""
+    config = HeadsConfig(embedding_dim=opened.encoder.identity.embedding_dim)
+    heads = opened.heads or fit_heads(config, (bank or split).embeddings, told.seed)
+    weights = opened.stage_two or StageTwo()
+    return [
+        measure_split(split.fold(i, told.folds), heads, weights, budget, bank)
+        for i in tqdm(range(told.folds), desc="folds", disable=told.folds == 1)
+    ]
+
+
+def _of_index(told: argparse.Namespace) -> Taken:
     if told.folds != 1:
         raise InputError(f"an index is evaluated whole: --folds must be 1, got {told.folds}")
     if told.bank is not None:
         raise InputError(
             f"an index has its bank built in: --bank needs --checkpoint, got {told.bank}"
         )
-    return evaluate_index(
-        told.index,
-        Pairs.of(open_collection(told.data, told.split)),
-        lambda served: _budget(told, served),
-        cache_of(told.index.resolve()),
-        told.device,
+    pairs = Pairs.of(open_collection(told.data, told.split))
+    ids, cache = _ids(told, pairs), cache_of(told.index.resolve())
+    found = measure_index(
+        told.index, pairs, lambda served: _budget(told, served), cache, told.device
     )
+    coco = ids and ids.in_order(found.image_rows, found.text_rows)
+    sample = found.bank or found.measured.split.embeddings
+    return Taken([found.measured], found.budget, sample, coco, found.seconds)
 
 
 def _bank(told: argparse.Namespace, encoder: Encoder, cache: Path) -> Embedded | None:

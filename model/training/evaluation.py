@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from model.ann.faiss_door import HammingIndex
 from model.cascade import CandidateSide, Cascade, SearchOptions
-from model.core.metrics import Recalls, first_true, ranks_of_pairs
+from model.core.bootstrap import Interval, rsum_draws
+from model.core.metrics import PairRanks, RankSummaries, Recalls, ranks_of_pairs
 from model.core.types import (
     CandidateBudget,
     Direction,
@@ -22,7 +23,6 @@ from model.core.types import (
     Frozen,
     HalfArray,
     Modality,
-    RankArray,
     RerankMode,
     RowArray,
 )
@@ -32,11 +32,14 @@ from model.rerankers.pairs import PairBank
 from model.rerankers.reference import filtered, reference_order
 from model.rerankers.weights import StageTwo
 from model.reverse_lists.compute import reverse_lists
+from model.training.rankings import Lists, OneWay, RankingName, true_ranks
 
 Bank = Mapping[Modality, NDArray[np.floating]]
 SHORT = {Direction.IMAGE_TO_TEXT: "i2t", Direction.TEXT_TO_IMAGE: "t2i"}
 LIST_DEPTH = 128
 HITS = 10
+PROTOCOLS = (RankingName.TRANSDUCTIVE, RankingName.INDUCTIVE)
+CASCADE = "cascade"
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,18 @@ class Embedded:
         }
         return Embedded(embeddings, self.image_of_text[texts] - images[0])
 
-    def true(self, direction: Direction, order: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Which candidates of orders (Q, C) belong to their query."""
-        if direction is Direction.IMAGE_TO_TEXT:
-            return np.asarray(self.image_of_text[order] == np.arange(len(order))[:, None])
-        return np.asarray(order == self.image_of_text[:, None])
+    def one_way(self, direction: Direction) -> OneWay:
+        """What one direction's queries and candidates are."""
+        owners = {
+            Modality.IMAGE: np.arange(len(self.embeddings[Modality.IMAGE])),
+            Modality.TEXT: self.image_of_text,
+        }
+        ask, answer = direction.query, direction.candidate
+        return OneWay(self.embeddings[ask], self.embeddings[answer], owners[ask], owners[answer])
 
 
-class Kept(Frozen):
-    """Percent of queries with a true match among what a stage keeps."""
+class Percent(Frozen):
+    """A share of the queries of either direction, or a score, in percent."""
 
     i2t: float
     t2i: float
@@ -77,15 +83,56 @@ class KeptRows(NamedTuple):
     by_pq: RowArray
 
 
+class Intervals(Frozen):
+    """Bootstrap intervals over images: rSum of each ranking, and how far it is above base."""
+
+    draws: int
+    seed: int
+    rsum: dict[str, Interval]
+    above_base: dict[str, Interval]
+
+
 class Evaluation(Frozen):
-    """What `meet-eval` prints; a protocol that was not run is null."""
+    """What `meet-eval` prints; a protocol, interval or score that was not run is null."""
 
     base: Recalls
     reference: Recalls
     cascade: Recalls
     protocols: dict[str, Recalls | None]
-    kept: dict[str, Kept]
+    ranks: dict[str, RankSummaries]
+    intervals: Intervals | None
+    coco: dict[str, dict[str, Percent]] | None = None
+    kept: dict[str, Percent]
     seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one split or fold: the lists and ranks of each ranking, and what Stage I keeps."""
+
+    split: Embedded
+    cascade: Cascade  # as it is served: inductive where there is a bank
+    lists: Mapping[RankingName, Lists]  # without base, which lists nothing
+    ranks: Mapping[RankingName, PairRanks]
+    kept: Mapping[str, Percent]
+
+    @classmethod
+    def of(
+        cls, split: Embedded, cascades: Mapping[RankingName, Cascade], budget: CandidateBudget
+    ) -> "Measured":
+        """Every measure under each protocol's cascade, the one that is served coming last."""
+        served = list(cascades.values())[-1]
+        kept = stage_one(served, split, budget)
+        lists = {RankingName.REFERENCE: reference_lists(split, kept)}
+        lists |= {name: cascade_lists(one, split, budget) for name, one in cascades.items()}
+        ranks = {RankingName.BASE: base_ranks(split)}
+        ranks |= {name: list_ranks(split, listed) for name, listed in lists.items()}
+        return cls(split, served, lists, ranks, kept_shares(split, kept))
+
+    @property
+    def served(self) -> RankingName:
+        """The protocol that a service meets, where it was run."""
+        return [name for name in PROTOCOLS if name in self.ranks][-1]
 
 
 @dataclass(frozen=True)
@@ -111,46 +158,83 @@ def evaluate_split(
 
     The split's own pairs are the answers that are asked for: they are never a bank of pairs.
     """
+    return evaluation_of([measure_split(split, heads, stage_two, budget, bank, z)])
+
+
+def measure_split(
+    split: Embedded,
+    heads: Heads,
+    stage_two: StageTwo,
+    budget: CandidateBudget,
+    bank: Embedded | None,
+    z: int = LIST_DEPTH,
+) -> Measured:
+    """The rankings of one split or fold; `bank` adds the inductive protocol, its pairs to both."""
     pairs = None if bank is None else pair_bank(bank, heads)
     own = cascade_over(split, heads, stage_two, None, pairs, z)
-    transductive = recalls(own, split, budget)
-    inductive = None
+    cascades = {RankingName.TRANSDUCTIVE: own}
     if bank is not None:
-        over_bank = cascade_over(split, heads, stage_two, bank.embeddings, pairs, z)
-        inductive = recalls(over_bank, split, budget)
-    kept = stage_one(own, split, budget)
+        cascades[RankingName.INDUCTIVE] = cascade_over(
+            split, heads, stage_two, bank.embeddings, pairs, z
+        )
+    return Measured.of(split, cascades, budget)
+
+
+def evaluation_of(parts: Sequence[Measured], draws: int = 0, seed: int = 0) -> Evaluation:
+    """The figures of a split, or their mean over folds, measure by measure."""
+    recalls = {
+        name: Recalls.mean([Recalls.of(*part.ranks[name]) for part in parts])
+        for name in parts[0].ranks
+    }
+    served = parts[0].served
+    ranks = {
+        name.value: RankSummaries.average([part.ranks[name] for part in parts]) for name in recalls
+    }
     return Evaluation(
-        base=base_recalls(split),
-        reference=reference_recalls(split, kept),
-        cascade=inductive or transductive,
-        protocols={"transductive": transductive, "inductive": inductive},
-        kept=kept_shares(split, kept),
+        base=recalls[RankingName.BASE],
+        reference=recalls[RankingName.REFERENCE],
+        cascade=recalls[served],
+        protocols={name.value: recalls.get(name) for name in PROTOCOLS},
+        ranks={**ranks, CASCADE: ranks[served]},
+        intervals=_intervals(parts, recalls, draws, seed) if draws else None,
+        kept=_mean_shares([part.kept for part in parts]),
         seconds={},
     )
 
 
-def mean_evaluation(parts: Sequence[Evaluation]) -> Evaluation:
-    """The mean over folds, measure by measure."""
-    protocols = {name: _mean([p.protocols[name] for p in parts]) for name in parts[0].protocols}
-    return Evaluation(
-        base=Recalls.mean([part.base for part in parts]),
-        reference=Recalls.mean([part.reference for part in parts]),
-        cascade=Recalls.mean([part.cascade for part in parts]),
-        protocols=protocols,
-        kept={
-            stage: Kept(
-                i2t=float(np.mean([part.kept[stage].i2t for part in parts])),
-                t2i=float(np.mean([part.kept[stage].t2i for part in parts])),
-            )
-            for stage in parts[0].kept
-        },
-        seconds={},
+def _mean_shares(parts: Sequence[Mapping[str, Percent]]) -> dict[str, Percent]:
+    return {
+        name: Percent(
+            i2t=float(np.mean([part[name].i2t for part in parts])),
+            t2i=float(np.mean([part[name].t2i for part in parts])),
+        )
+        for name in parts[0]
+    }
+
+
+def _intervals(
+    parts: Sequence[Measured], recalls: Mapping[RankingName, Recalls], draws: int, seed: int
+) -> Intervals:
+    """Each fold's images are drawn among themselves; a draw's rSum is the mean over folds."""
+    by_fold = [
+        rsum_draws([part.ranks[name] for name in recalls], part.split.image_of_text, draws, own)
+        for part, own in zip(parts, ((seed, fold) for fold in range(len(parts))), strict=True)
+    ]
+    drawn = dict(zip(recalls, np.mean(by_fold, axis=0), strict=True))
+    base, drawn_base = recalls[RankingName.BASE].rsum, drawn[RankingName.BASE]
+    rsum = {name.value: Interval.of(recalls[name].rsum, drawn[name]) for name in recalls}
+    above = {
+        name.value: Interval.of(recalls[name].rsum - base, drawn[name] - drawn_base)
+        for name in recalls
+        if name is not RankingName.BASE
+    }
+    served = parts[0].served
+    return Intervals(
+        draws=draws,
+        seed=seed,
+        rsum={**rsum, CASCADE: rsum[served]},
+        above_base={**above, CASCADE: above[served]},
     )
-
-
-def _mean(parts: Sequence[Recalls | None]) -> Recalls | None:
-    run = [part for part in parts if part is not None]
-    return Recalls.mean(run) if run else None
 
 
 def pair_bank(bank: Embedded, heads: Heads) -> PairBank:
@@ -182,16 +266,26 @@ def cascade_over(
     return Cascade(heads, sides, stage_two, pairs, own_bank=bank is None)
 
 
-def base_recalls(split: Embedded) -> Recalls:
-    """Recalls of the plain cosine over the whole split."""
+def base_ranks(split: Embedded) -> PairRanks:
+    """Ranks by the plain cosine over the whole split."""
     similarities = split.embeddings[Modality.IMAGE] @ split.embeddings[Modality.TEXT].T
-    return Recalls.of(*ranks_of_pairs(similarities, split.image_of_text))
+    return ranks_of_pairs(similarities, split.image_of_text)
 
 
-def recalls(cascade: Cascade, split: Embedded, budget: CandidateBudget) -> Recalls:
-    """Recalls of the answers that the cascade gives."""
-    options = SearchOptions(k=HITS, budget=budget)
-    return _both({d: _ranks(split, d, _orders(cascade, split, d, options)) for d in Direction})
+def list_ranks(split: Embedded, lists: Lists) -> PairRanks:
+    """Ranks of the true matches under lists of both directions."""
+    ranks = {d: true_ranks(split.one_way(d), listed) for d, listed in lists.items()}
+    return PairRanks(ranks[Direction.IMAGE_TO_TEXT], ranks[Direction.TEXT_TO_IMAGE])
+
+
+def cascade_lists(cascade: Cascade, split: Embedded, budget: CandidateBudget) -> Lists:
+    """All that the cascade lists of either direction: what Stage I keeps, in its final order."""
+    lists = {}
+    for direction in Direction:
+        _, count = budget.counts(len(cascade.sides[direction.candidate]), HITS)
+        options = SearchOptions(k=count, budget=budget)
+        lists[direction] = _orders(cascade, split, direction, options)
+    return lists
 
 
 def stage_one(
@@ -201,24 +295,24 @@ def stage_one(
     return {direction: _kept(cascade, split, direction, budget) for direction in Direction}
 
 
-def reference_recalls(split: Embedded, kept: Mapping[Direction, KeptRows]) -> Recalls:
-    """Recalls of the released rule: reverse ranks over the similarities that Stage I kept."""
-    ranks = {}
+def reference_lists(split: Embedded, kept: Mapping[Direction, KeptRows]) -> Lists:
+    """What Stage I kept by the released rule: reverse ranks over the similarities kept."""
+    lists = {}
     for direction in Direction:
-        queries = split.embeddings[direction.query]
-        similarities = queries @ split.embeddings[direction.candidate].T
-        order = reference_order(filtered(similarities, kept[direction].by_pq))
-        ranks[direction] = _ranks(split, direction, order)
-    return _both(ranks)
+        way, rows = split.one_way(direction), kept[direction].by_pq
+        similarities = way.queries @ way.candidates.T
+        lists[direction] = reference_order(filtered(similarities, rows))[:, : rows.shape[1]]
+    return lists
 
 
-def kept_shares(split: Embedded, kept: Mapping[Direction, KeptRows]) -> dict[str, Kept]:
+def kept_shares(split: Embedded, kept: Mapping[Direction, KeptRows]) -> dict[str, Percent]:
     """Percent of queries with a true match still there after each stage of filtering."""
     shares: dict[str, dict[str, float]] = {"hash": {}, "pq": {}}
     for direction, short in SHORT.items():
-        shares["hash"][short] = _share(split.true(direction, kept[direction].by_hash))
-        shares["pq"][short] = _share(split.true(direction, kept[direction].by_pq))
-    return {stage: Kept(**values) for stage, values in shares.items()}
+        way = split.one_way(direction)
+        shares["hash"][short] = _share(way.true(kept[direction].by_hash))
+        shares["pq"][short] = _share(way.true(kept[direction].by_pq))
+    return {stage: Percent(**values) for stage, values in shares.items()}
 
 
 def _kept(
@@ -238,14 +332,6 @@ def _orders(
     """Candidate rows (Q, k) of every query, best first."""
     rankings = cascade.search(direction, split.embeddings[direction.query], options)
     return np.stack([ranking.rows for ranking in rankings])
-
-
-def _ranks(split: Embedded, direction: Direction, order: RowArray) -> RankArray:
-    return first_true(split.true(direction, order))
-
-
-def _both(ranks: Mapping[Direction, RankArray]) -> Recalls:
-    return Recalls.of(ranks[Direction.IMAGE_TO_TEXT], ranks[Direction.TEXT_TO_IMAGE])
 
 
 def _share(true: NDArray[np.bool_]) -> float:

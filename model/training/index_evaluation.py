@@ -1,6 +1,7 @@
 """Recalls of a built index: the artifact's own cascade, bank and weights, as it is served."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -14,26 +15,30 @@ from model.core.errors import InputError
 from model.core.types import CandidateBudget, Modality, RowArray
 from model.encoders.opening import open_encoder
 from model.training.embedding import embed_pairs
-from model.training.evaluation import (
-    Embedded,
-    Evaluation,
-    base_recalls,
-    cascade_over,
-    kept_shares,
-    recalls,
-    reference_recalls,
-    stage_one,
-)
+from model.training.evaluation import Bank, Embedded, Measured, cascade_over
 from model.training.pairs import Pairs
+from model.training.rankings import RankingName
 
 
-def evaluate_index(
+@dataclass(frozen=True)
+class MeasuredIndex:
+    """A built index measured on its own split, and where that split's items stand in it."""
+
+    measured: Measured
+    budget: CandidateBudget
+    bank: Bank
+    image_rows: RowArray  # (N,), the gallery's row of each image of the split
+    text_rows: RowArray  # (T,)
+    seconds: dict[str, float]
+
+
+def measure_index(
     root: Path,
     pairs: Pairs,
     budget_of: Callable[[CandidateBudget], CandidateBudget],
     cache: Path,
     device: str,
-) -> Evaluation:
+) -> MeasuredIndex:
     """Every measure of a gallery that was built from the split itself.
 
     Queries are encoded anew, as the server encodes them; the cascade is the artifact's, under
@@ -46,31 +51,25 @@ def evaluate_index(
     artifact = open_artifact(root)
     budget = budget_of(artifact.manifest.budget)
     encoder = open_encoder(artifact.encoder_source, device)
-    split = _in_gallery_order(artifact, pairs, embed_pairs(encoder, pairs, cache))
+    images, texts = _gallery_rows(artifact, pairs)
+    split = _in_gallery_order(pairs, embed_pairs(encoder, pairs, cache), images, texts)
     encoded = perf_counter()
+    measured = Measured.of(split, _cascades(artifact, split, device), budget)
+    seconds = {"encode": encoded - began, "evaluate": perf_counter() - encoded}
+    return MeasuredIndex(measured, budget, artifact.banks, images, texts, seconds)
+
+
+def _cascades(artifact: Artifact, split: Embedded, device: str) -> dict[RankingName, Cascade]:
+    """The artifact's own cascade last; before it one over the split, where its bank is another."""
     served = Cascade.from_artifact(artifact, device=device)
-    own = artifact.manifest.bank.source == OWN_BANK
-    heads, weights = artifact.heads, artifact.manifest.stage_two
-    transductive = served if own else cascade_over(split, heads, weights, None, served.pairs)
-    protocols = {
-        "transductive": recalls(transductive, split, budget),
-        "inductive": None if own else recalls(served, split, budget),
-    }
-    kept = stage_one(served, split, budget)
-    return Evaluation(
-        base=base_recalls(split),
-        reference=reference_recalls(split, kept),
-        cascade=protocols["inductive"] or protocols["transductive"] or base_recalls(split),
-        protocols=protocols,
-        kept=kept_shares(split, kept),
-        seconds={"encode": encoded - began, "evaluate": perf_counter() - encoded},
-    )
+    if artifact.manifest.bank.source == OWN_BANK:
+        return {RankingName.TRANSDUCTIVE: served}
+    own = cascade_over(split, artifact.heads, artifact.manifest.stage_two, None, served.pairs)
+    return {RankingName.TRANSDUCTIVE: own, RankingName.INDUCTIVE: served}
 
 
-def _in_gallery_order(
-    artifact: Artifact, pairs: Pairs, embeddings: dict[Modality, NDArray[np.float32]]
-) -> Embedded:
-    """The split with its images and captions in the order of the gallery's rows."""
+def _gallery_rows(artifact: Artifact, pairs: Pairs) -> tuple[RowArray, RowArray]:
+    """The gallery's rows of the split's images (N,) and captions (T,)."""
     records = pairs.collection.records
     image_ids = [records[row].id for row in pairs.image_rows]
     owners = pairs.collection.caption_record
@@ -79,8 +78,19 @@ def _in_gallery_order(
         f"{records[owners[row]].id}#{row - first}"
         for row, first in zip(pairs.text_rows, firsts, strict=True)
     ]
-    images = _rows(artifact, Modality.IMAGE, image_ids)
-    texts = _rows(artifact, Modality.TEXT, text_ids)
+    return (
+        _rows(artifact, Modality.IMAGE, image_ids),
+        _rows(artifact, Modality.TEXT, text_ids),
+    )
+
+
+def _in_gallery_order(
+    pairs: Pairs,
+    embeddings: dict[Modality, NDArray[np.float32]],
+    images: RowArray,
+    texts: RowArray,
+) -> Embedded:
+    """The split with its images and captions in the order of the gallery's rows."""
     ordered = {
         Modality.IMAGE: _placed(embeddings[Modality.IMAGE], images),
         Modality.TEXT: _placed(embeddings[Modality.TEXT], texts),

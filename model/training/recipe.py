@@ -51,6 +51,7 @@ from model.training.features import (
     word_states,
 )
 from model.training.heads_training import train_heads
+from model.training.memory import keep_freed_memory
 from model.training.options import HeadsOptions, VSEOptions
 from model.training.pairs import Pairs
 from model.training.state import RunState
@@ -107,6 +108,7 @@ def run_vse(
 ) -> None:
     """Train a VSE with its heads and weights; everything it needs ends up in `out`."""
     heads.config(options.embedding_dim)  # refused now, not after an hour
+    keep_freed_memory()
     splits, cache = Splits.of(data, options.held_out, options.seed), cache_of(out)
     with replacing(out) as target:
         run = _VSERun.of(splits, cache, text, vision, options, device)

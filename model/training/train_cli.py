@@ -1,4 +1,4 @@
-"""`meet-train`: a VSE from scratch, heads for an encoder as it is, or the papers' checkpoints."""
+"""`meet-train`: a VSE, heads for any encoder, a pillar re-ranker, or the papers' checkpoints."""
 
 import argparse
 import sys
@@ -13,14 +13,19 @@ from model.core.command import exit_status
 from model.core.errors import CodeShapeError, InputError
 from model.encoders.opening import named_device
 from model.training.options import HeadsOptions, VSEOptions
+from model.training.pillar_options import RECIPES, PillarOptions, PillarRecipe
+from model.training.pillar_run import run_pillar
 from model.training.recipe import BIGRU, run_heads, run_vse
 from model.training.released.importing import run_import
 
-Options = TypeVar("Options", VSEOptions, HeadsOptions)
+Options = TypeVar("Options", VSEOptions, HeadsOptions, PillarOptions)
+AnyOptions = type[VSEOptions] | type[HeadsOptions] | type[PillarOptions]
 
 # What did best on Flickr8k's dev split; `benchmarks/flickr8k.md` has the figures.
 BIGRU_RECIPE = VSEOptions(epochs=8)
 TRANSFORMER_RECIPE = VSEOptions(epochs=5)
+# A backbone's features are wide: more of them have to go.
+VISION_REGION_DROPOUT = 0.5
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,8 +46,25 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True, help="checkpoint directory")
         command.add_argument("--device", default="cpu", help="cpu or cuda")
         _options(command, HeadsOptions, prefix="heads-", skip=("seed",))
+    _add_pillar(commands.add_parser("pillar", help="train a pillar re-ranker for a checkpoint"))
     _add_import(commands.add_parser("import", help="bring in a released ESA or MEET checkpoint"))
     return root
+
+
+def _add_pillar(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--checkpoint", type=Path, required=True, help="whose encoder it is for")
+    command.add_argument("--data", required=True, help="a data set with a train split")
+    command.add_argument("--out", type=Path, help="the file (pillar.safetensors in CHECKPOINT)")
+    command.add_argument("--device", default="cpu", help="where the encoder runs: cpu or cuda")
+    command.add_argument(
+        "--recipe",
+        type=PillarRecipe,
+        choices=list(PillarRecipe),
+        default=PillarRecipe.FAST,
+        help="the defaults of the flags below: of two CPU cores, or the released ones",
+    )
+    command.add_argument("--seed", type=int, default=0)
+    _options(command, PillarOptions, skip=("seed",), by_recipe=True)
 
 
 def _add_import(command: argparse.ArgumentParser) -> None:
@@ -58,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(told: argparse.Namespace) -> None:
+    if told.command == "pillar":
+        _run_pillar(told)
+        return
     if told.command == "import":
         run_import(told.checkpoint, told.out, told.vocabulary)
         return
@@ -69,10 +94,19 @@ def _run(told: argparse.Namespace) -> None:
         run_heads(told.data, told.out, told.encoder, told.held_out, heads, told.device)
         return
     recipe = BIGRU_RECIPE if told.text == BIGRU else TRANSFORMER_RECIPE
+    if told.vision is not None:
+        recipe = recipe.model_copy(update={"region_dropout": VISION_REGION_DROPOUT})
     given = {n: v for n, v in _told(told, VSEOptions, "").items() if v is not None}
     options = _checked(VSEOptions, {**recipe.model_dump(), **given})
     device = named_device(told.device)
     run_vse(told.data, told.out, told.text, told.vision, options, heads, device)
+
+
+def _run_pillar(told: argparse.Namespace) -> None:
+    given = {n: v for n, v in _told(told, PillarOptions, "").items() if v is not None}
+    options = _checked(PillarOptions, {**RECIPES[told.recipe].model_dump(), **given})
+    named_device(told.device)
+    run_pillar(told.checkpoint, told.data, told.out, options, told.device)
 
 
 def _checked(options: type[Options], values: dict[str, Any], prefix: str = "") -> Options:
@@ -89,7 +123,7 @@ def _checked(options: type[Options], values: dict[str, Any], prefix: str = "") -
 
 def _options(
     command: argparse.ArgumentParser,
-    options: type[VSEOptions] | type[HeadsOptions],
+    options: AnyOptions,
     prefix: str = "",
     skip: Sequence[str] = (),
     *,
@@ -109,13 +143,13 @@ def _kind(annotation: object) -> dict[str, Any]:
     if annotation is bool:
         return {"action": argparse.BooleanOptionalAction}
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
-        return {"choices": [one.value for one in annotation]}
+        return {"type": annotation, "choices": list(annotation)}
     return {"type": int if annotation is int else float}
 
 
 def _told(
     told: argparse.Namespace,
-    options: type[VSEOptions] | type[HeadsOptions],
+    options: AnyOptions,
     prefix: str,
     skip: Sequence[str] = (),
 ) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_a_folder_with_a_colon_is_a_folder(tmp_path: Path, image_bytes: ImageByt
         (":dev", r"has no split 'dev': looked for dev_ims.npy, dev-\*.tar, dev.jsonl"),
         ("/none", "none needs to be there, got no file or folder"),
         ("/none-*.tar", r"none-\*.tar needs to be there"),
-        ("/notes.txt", "a file needs to be .tar, .jsonl or .parquet, got .*notes.txt"),
+        ("/notes.txt", "a file needs to be .tar, .jsonl, .parquet or .json, got .*notes.txt"),
     ],
 )
 def test_what_is_no_collection_is_refused_with_what_was_looked_for(

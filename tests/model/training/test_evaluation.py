@@ -1,25 +1,32 @@
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from model.core.metrics import Recalls, ranks_of_pairs
+from model.cascade import SearchOptions
+from model.core.bootstrap import paired_difference
+from model.core.metrics import Recalls, first_true, ranks_of_pairs
 from model.core.types import CandidateBudget, Direction, Modality
 from model.core.vectors import l2_normalised
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads, HeadsConfig
 from model.rerankers.pairs import PairBank
+from model.rerankers.reference import reference_order
 from model.rerankers.relationship import PairCosines, relationship
 from model.rerankers.weights import DirectionWeights, StageTwo
 from model.reverse_lists.compute import reverse_lists
 from model.training import calibration
 from model.training.calibration import Pool, calibrate
-from model.training.eval_cli import main as evaluate
-from model.training.evaluation import Bank, Embedded, evaluate_split, pair_bank
-from model.training.train_cli import main as train
-from tests.model.training.world import json_of, write_precomp
+from model.training.evaluation import (
+    Bank,
+    Embedded,
+    cascade_lists,
+    cascade_over,
+    evaluate_split,
+    evaluation_of,
+    measure_split,
+    pair_bank,
+)
+from model.training.rankings import RankingName
 
 ALL = CandidateBudget(keep_hash=1.0, keep_pq=1.0, max_hash=10**9, max_pq=10**9)
 
@@ -143,49 +150,91 @@ def test_a_logit_finds_the_weights_that_made_the_choices() -> None:
     assert found == pytest.approx([1.0, -0.5, 0.0], abs=0.03)
 
 
-def test_repeated_images_give_the_numbers_of_single_ones(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_first_ten_of_a_whole_list_are_the_ten_that_are_served(
+    split: Embedded, heads: Heads
 ) -> None:
-    single = write_precomp(tmp_path / "single")
-    out = ["--out", str(tmp_path / "ck"), "--epochs", "2", "--embedding-dim", "16"]
-    small = ["--gru-dim", "8", "--heads-n-bits", "16", "--heads-n-subspaces", "2"]
-    assert train(["vse", "--data", str(single), *out, *small]) == 0
-    repeated = write_precomp(tmp_path / "repeated")
-    regions = np.load(repeated / "dev_ims.npy")
-    np.save(repeated / "dev_ims.npy", np.repeat(regions, 5, axis=0))
-    printed = []
-    for place in (single, repeated):
-        capsys.readouterr()
-        told = ["--checkpoint", str(tmp_path / "ck"), "--data", str(place), "--split", "dev"]
-        assert evaluate([*told, "--bank", f"{single}:train", "--json"]) == 0
-        printed.append(json_of(capsys.readouterr().out))
-        printed[-1].pop("seconds")
-    assert printed[0] == printed[1]
-    assert set(printed[0]) == {"base", "reference", "cascade", "protocols", "kept"}
-    assert len(printed[0]["base"]["i2t"]) == 3
-    assert printed[0]["cascade"] == printed[0]["protocols"]["inductive"]
+    cascade = cascade_over(split, heads, StageTwo(), None)
+    budget = CandidateBudget(keep_hash=0.7, keep_pq=0.4, at_least=1)
+    for direction, listed in cascade_lists(cascade, split, budget).items():
+        served = cascade.search(
+            direction, split.embeddings[direction.query], SearchOptions(k=10, budget=budget)
+        )
+        assert listed.shape[1] == 0.4 * len(cascade.sides[direction.candidate])
+        assert listed[:, :10].tolist() == [one.rows.tolist() for one in served]
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["--keep-hash", "0"], r"--keep-hash is a share of the gallery in \(0, 1\], got 0"),
-        (["--keep-pq", "7"], "got 7"),
-        (["--folds", "99"], "--folds must be 1 to the number of images 16, got 99"),
-        (["--split", "nosuch"], "no split 'nosuch'"),
-        (["--checkpoint", "nowhere"], "'nowhere'"),
-    ],
-)
-def test_bad_input_is_refused_in_one_sentence(
-    more: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_ranks_of_everything_kept_are_those_of_the_full_order(
+    split: Embedded, heads: Heads
 ) -> None:
-    data = write_precomp(tmp_path / "data")
-    out = ["--out", str(tmp_path / "ck"), "--epochs", "1", "--embedding-dim", "16"]
-    small = ["--gru-dim", "8", "--heads-n-bits", "16", "--heads-n-subspaces", "2"]
-    assert train(["vse", "--data", str(data), *out, *small]) == 0
-    capsys.readouterr()
-    told = ["--checkpoint", str(tmp_path / "ck"), "--data", str(data), "--split", "dev"]
-    assert evaluate([*told, *more]) == 2
-    error = capsys.readouterr().err
-    assert re.search(said, error)
-    assert "Traceback" not in error
+    found = evaluate_split(split, heads, StageTwo(), ALL, None)
+    similarities = split.embeddings[Modality.IMAGE] @ split.embeddings[Modality.TEXT].T
+    base = ranks_of_pairs(similarities, split.image_of_text)
+    assert found.ranks["base"].i2t.mean == base.i2t.mean() + 1
+    assert found.ranks["base"].t2i.median == np.floor(np.median(base.t2i)) + 1
+    reference = first_true(reference_order(similarities.T) == split.image_of_text[:, None])
+    assert found.ranks["reference"].t2i.mean == pytest.approx(reference.mean() + 1)
+    assert found.ranks["cascade"] == found.ranks["transductive"]
+    assert "inductive" not in found.ranks
+
+
+def uneven_split(n_images: int, seed: int) -> Embedded:
+    """One to seven captions an image."""
+    whole = noisy_split(n_images, captions=7, seed=seed)
+    counts = np.random.default_rng(seed).integers(1, 8, n_images)
+    kept = np.concatenate([np.arange(7) < count for count in counts])
+    texts = whole.embeddings[Modality.TEXT][kept]
+    embeddings = {Modality.IMAGE: whole.embeddings[Modality.IMAGE], Modality.TEXT: texts}
+    return Embedded(embeddings, whole.image_of_text[kept])
+
+
+def test_folds_are_the_mean_of_runs_cut_by_hand(heads: Heads) -> None:
+    """Five folds, as MS-COCO 1K; here of eight images with one to seven captions each."""
+    whole, budget = uneven_split(40, 5), CandidateBudget(keep_hash=0.5, keep_pq=0.3, at_least=1)
+    bank = noisy_split(seed=9)
+    parts = [measure_split(whole.fold(i, 5), heads, StageTwo(), budget, bank) for i in range(5)]
+    found = evaluation_of(parts, draws=40, seed=3)
+    single = []
+    for first in range(0, 40, 8):
+        texts = (whole.image_of_text >= first) & (whole.image_of_text < first + 8)
+        embeddings = {
+            Modality.IMAGE: whole.embeddings[Modality.IMAGE][first : first + 8],
+            Modality.TEXT: whole.embeddings[Modality.TEXT][texts],
+        }
+        run = Embedded(embeddings, whole.image_of_text[texts] - first)
+        single.append(evaluate_split(run, heads, StageTwo(), budget, bank))
+    for name in ("base", "reference", "cascade"):
+        recalls = getattr(found, name)
+        for way in ("i2t", "t2i"):
+            by_fold = [getattr(getattr(one, name), way) for one in single]
+            assert getattr(recalls, way) == pytest.approx(np.mean(by_fold, axis=0))
+            medians = [getattr(one.ranks[name], way).median for one in single]
+            assert getattr(found.ranks[name], way).median == pytest.approx(np.mean(medians))
+        assert recalls.rsum == pytest.approx(np.mean([getattr(one, name).rsum for one in single]))
+    kept = [one.kept["pq"].t2i for one in single]
+    assert found.kept["pq"].t2i == pytest.approx(np.mean(kept))
+    assert found.intervals is not None
+    assert found.intervals.rsum["cascade"].value == pytest.approx(found.cascade.rsum)
+
+
+def test_intervals_hold_the_figures_and_the_paired_difference_from_base(
+    split: Embedded, heads: Heads
+) -> None:
+    budget = CandidateBudget(keep_hash=0.5, keep_pq=0.3, at_least=1)
+    bank = noisy_split(seed=9)
+    part = measure_split(split, heads, StageTwo(), budget, bank)
+    intervals = evaluation_of([part], draws=200, seed=4).intervals
+    assert intervals is not None
+    rankings = {"base", "reference", "transductive", "inductive", "cascade"}
+    assert set(intervals.rsum) == rankings
+    assert set(intervals.above_base) == rankings - {"base"}
+    for name in part.ranks:
+        value = intervals.rsum[name.value]
+        assert value.value == pytest.approx(Recalls.of(*part.ranks[name]).rsum)
+        assert value.low <= value.value <= value.high
+    ranks, base = part.ranks[RankingName.INDUCTIVE], part.ranks[RankingName.BASE]
+    expected = paired_difference(ranks, base, split.image_of_text, 200, (4, 0))
+    for served in ("inductive", "cascade"):
+        above = intervals.above_base[served]
+        assert [above.low, above.high] == pytest.approx([expected.low, expected.high])
+        assert above.value == pytest.approx(expected.value)
+    assert evaluation_of([part]).intervals is None

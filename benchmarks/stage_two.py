@@ -1,0 +1,81 @@
+"""What Stage II costs a query on one core: its terms at hand, and the query's bank neighbours.
+
+Synthetic unit vectors: the arithmetic does not depend on what they mean. Beside the times stands
+a faiss Flat search of the bank's dense vectors, measured in the same run.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from model.ann.faiss_door import FlatIndex, set_threads
+from model.core.types import FloatArray, Modality
+from model.core.vectors import l2_normalised
+from model.heads.fitting import fit_heads
+from model.heads.heads import HeadsConfig
+from model.rerankers.pairs import PairBank
+from model.rerankers.relationship import PairCosines, relationship
+from model.rerankers.weights import DirectionWeights
+from model.reverse_lists.compute import reverse_lists
+
+CANDIDATES, BANK, Z, DIM, REPEATS = 200, 16_384, 128, 1024, 200
+
+
+def main() -> None:
+    """Print a table, or JSON with --json."""
+    told = argparse.ArgumentParser(description=__doc__)
+    told.add_argument("--json", action="store_true")
+    as_json = told.parse_args().json
+    torch.set_num_threads(1)
+    set_threads(1)
+    times = measure()
+    if as_json:
+        print(json.dumps(times, indent=2))
+        return
+    for name, milliseconds in times.items():
+        print(f"{name:38}{milliseconds:8.3f} ms")
+
+
+def measure() -> dict[str, float]:
+    """Median milliseconds of each step."""
+    rng = np.random.default_rng(0)
+    bank = {m: _unit(rng, BANK) for m in Modality}
+    heads = fit_heads(HeadsConfig(embedding_dim=DIM), bank, 0)
+    halves = {m: e.astype(np.float16) for m, e in bank.items()}
+    pairs = PairBank(halves, rng.permutation(BANK), heads)
+    candidates, query = _unit(rng, CANDIDATES), _unit(rng, 1)[0]
+    lists, cosines = reverse_lists(candidates, bank[Modality.TEXT], Z), candidates @ query
+    weights = DirectionWeights(expansion=0.2, feedback=-0.05)
+    said = PairCosines(cosines, cosines)
+    hash_space = heads.heads[Modality.TEXT].query_hash_space(query)
+    flat = FlatIndex(bank[Modality.TEXT])
+    return {
+        f"relationship, {CANDIDATES} candidates": _median(
+            lambda: relationship(cosines, lists, weights, said)
+        ),
+        "the query's neighbours, both kinds": _median(
+            lambda: pairs.expand(Modality.TEXT, query, hash_space)
+        ),
+        "faiss Flat search of one kind": _median(lambda: flat.search(query[None], 20)),
+    }
+
+
+def _unit(rng: np.random.Generator, count: int) -> FloatArray:
+    return l2_normalised(rng.standard_normal((count, DIM)).astype(np.float32))
+
+
+def _median(step: Callable[[], object]) -> float:
+    spent: list[float] = []
+    for _ in range(REPEATS):
+        began = perf_counter()
+        step()
+        spent.append(1e3 * (perf_counter() - began))
+    return float(np.median(spent))
+
+
+if __name__ == "__main__":
+    main()
