@@ -63,7 +63,7 @@ class HeadsOptions(Frozen):
     n_centroids: Count = 256
     shared_codebooks: bool = False
     codebooks: CodebookLearning = CodebookLearning.GRADIENT
-    epochs: Count = 4
+    epochs: Count = 6
     batch_size: Annotated[int, Field(ge=2)] = 512
     learning_rate: Positive = 2e-3
     temperature: Positive = 0.1
