@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from model.artifact.items import Item
 from model.cascade import Ranking
-from model.core.types import Direction, Modality, RerankMode
+from model.core.types import Direction, Modality
 from service.engine import Found, SearchEngine
 from service.metrics import STAGES
 from service.schemas import (
@@ -71,7 +71,7 @@ def explanation(engine: SearchEngine, ranking: Ranking, rank: int) -> Explanatio
         consistency=float(shown.consistency[rank]),
         reverse_rank=int(shown.reverse_rank[rank]) if has_lists else None,
         complementarity=float(shown.complementarity[rank]) if has_lists else None,
-        expansion=float(shown.expansion[rank]) if engine.cascade.pairs is not None else None,
+        expansion=float(shown.expansion[rank]) if engine.cascade.second.pairs is not None else None,
         rank_after_hash=int(shown.rank_after_hash[rank]),
         rank_after_pq=int(shown.rank_after_pq[rank]),
         rank_after_rerank=int(shown.rank_after_rerank[rank]),
@@ -116,7 +116,8 @@ def index_answer(engine: SearchEngine, limits: Limits) -> IndexAnswer:
         encoder=EncoderAnswer.model_validate(manifest.encoder, from_attributes=True),
         counts=manifest.counts,
         accepts={direction: engine.accepts(direction) for direction in Direction},
-        rerank=list(RerankMode),
+        rerank=engine.cascade.second.modes,
+        default_rerank=engine.cascade.second.default,
         lists=manifest.lists,
         budget=manifest.budget,
         quality=manifest.quality,

@@ -18,7 +18,9 @@ class SearchFields(Frozen):
 
     k: int = Field(default=10, ge=1, description="hits wanted, up to the index's `limits.max_k`")
     explain: bool = Field(default=False, description="show what each stage made of each hit")
-    rerank: RerankMode = RerankMode.RELATIONSHIP
+    rerank: RerankMode | None = Field(
+        default=None, description="one of the index's `rerank`; else its `default_rerank`"
+    )
 
 
 class QueryFields(SearchFields):
@@ -128,7 +130,8 @@ class IndexAnswer(BaseModel):
     encoder: EncoderAnswer
     counts: dict[Modality, int]
     accepts: dict[Direction, list[str]] = Field(description="query fields by direction")
-    rerank: list[RerankMode]
+    rerank: list[RerankMode] = Field(description="modes that can be asked for")
+    default_rerank: RerankMode
     lists: str = Field(description="where reverse lists come from: stored or lazy")
     budget: CandidateBudget
     quality: dict[str, JsonValue]

@@ -11,6 +11,8 @@ from PIL import Image
 from model.cascade import SearchOptions
 from model.core.types import Direction, FloatArray, Modality, RerankMode
 from model.core.vectors import l2_normalised
+from model.rerankers.second_stage import SecondStage
+from model.rerankers.weights import StageTwo
 from service.engine import SearchEngine
 from tests.service.world import BUDGET, DIM, World
 
@@ -30,7 +32,7 @@ def direct(
     direction: Direction,
     embedding: FloatArray,
     k: int = 10,
-    rerank: RerankMode = RerankMode.RELATIONSHIP,
+    rerank: RerankMode | None = None,
 ) -> list[tuple[str, float]]:
     """Ids and scores from the cascade without the service."""
     options = SearchOptions(k=k, rerank=rerank, budget=BUDGET)
@@ -43,7 +45,7 @@ def pairs(answer: dict[str, Any]) -> list[tuple[str, float]]:
     return [(hit["id"], hit["score"]) for hit in answer["hits"]]
 
 
-@pytest.mark.parametrize("rerank", RerankMode)
+@pytest.mark.parametrize("rerank", SecondStage(StageTwo()).modes)
 async def test_a_text_finds_what_the_cascade_finds(
     client: httpx.AsyncClient, engine: SearchEngine, rerank: RerankMode
 ) -> None:
