@@ -86,8 +86,9 @@ class Explanation:
     """Every stage's view of the hits, each array (k,) in the order of the hits, rank 0 = best.
 
     Without reverse lists, and in mode `none`, the reverse rank is -1 and complementarity 0. In
-    mode `reference` complementarity is the rank term, which alone orders the top 15. Expansion is
-    what a bank of pairs adds, 0 without one.
+    mode `reference` complementarity is the rank term, which alone orders the top 15; in mode
+    `pillar`, which reads no lists, it is the refined cosine, which alone orders the network's
+    shortlist, and 0 behind that. Expansion is what a bank of pairs adds, 0 without one.
     """
 
     hamming_distance: RankArray

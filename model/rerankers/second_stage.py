@@ -22,6 +22,7 @@ from model.rerankers.ordering import (
     by_relationship,
 )
 from model.rerankers.pairs import PairBank
+from model.rerankers.pillar.serving import PillarMode
 from model.rerankers.relationship import PairCosines
 from model.rerankers.weights import StageTwo
 from model.reverse_lists.layers import ReverseListSource
@@ -29,7 +30,7 @@ from model.reverse_lists.layers import ReverseListSource
 # What a mode that not every index has is made of.
 NEEDED = {
     RerankMode.PILLAR: "an index built from a checkpoint with pillar.safetensors "
-    "(meet-train pillar)",
+    "(meet-train pillar), over images and captions or with a bank of what is lacking (--bank)",
 }
 
 
@@ -63,14 +64,20 @@ class SecondStage:
     """The modes of Stage II with all their parts; safe to share between threads on a CPU."""
 
     def __init__(
-        self, stage_two: StageTwo, pairs: PairBank | None = None, *, own_bank: bool = False
+        self,
+        stage_two: StageTwo,
+        pairs: PairBank | None = None,
+        *,
+        own_bank: bool = False,
+        pillar: PillarMode | None = None,
     ) -> None:
-        """Take the weights, the bank's pairs where there are any, and the kind of bank.
+        """Take the weights, the kind of bank, and what else of these there is.
 
         `own_bank` says that the reverse lists rank the gallery's own items, not those of a bank
         that was given.
         """
         self.stage_two, self.pairs, self.own_bank = stage_two, pairs, own_bank
+        self.pillar = pillar
         self.weights = {
             d: stage_two.of(d, own_bank=own_bank, pairs=pairs is not None) for d in Direction
         }
@@ -80,12 +87,13 @@ class SecondStage:
         """Every part that an opened artifact holds."""
         manifest = artifact.manifest
         own_bank = manifest.bank.source == OWN_BANK
-        return cls(manifest.stage_two, _pairs(artifact), own_bank=own_bank)
+        pillar = PillarMode.of_artifact(artifact)
+        return cls(manifest.stage_two, _pairs(artifact), own_bank=own_bank, pillar=pillar)
 
     def with_heads(self, heads: Heads) -> "SecondStage":
         """The same parts behind the codes of other heads."""
         pairs = None if self.pairs is None else self.pairs.with_heads(heads)
-        return SecondStage(self.stage_two, pairs, own_bank=self.own_bank)
+        return SecondStage(self.stage_two, pairs, own_bank=self.own_bank, pillar=self.pillar)
 
     @property
     def default(self) -> RerankMode:
@@ -95,7 +103,8 @@ class SecondStage:
     @property
     def modes(self) -> list[RerankMode]:
         """The modes that can be asked for; without reverse lists some answer by cosine alone."""
-        return [mode for mode in RerankMode if mode not in NEEDED]
+        lacking = {RerankMode.PILLAR} if self.pillar is None else set()
+        return [mode for mode in RerankMode if mode not in lacking]
 
     def mode(self, asked: RerankMode | None) -> RerankMode:
         """The mode asked for, or the default.
@@ -115,21 +124,26 @@ class SecondStage:
             UnsupportedRerankError: the gallery lacks what that mode needs.
         """
         rows, scored, lists = shortlist.rows, shortlist.cosines, shortlist.lists
-        mode = self.mode(asked)
-        if mode is RerankMode.NONE:
-            return by_consistency(rows, scored, k)
-        if lists is None:
-            return by_consistency(rows, scored, k, AppliedRerank.CONSISTENCY_ONLY)
-        match mode:
+        match mode := self.mode(asked):
+            case RerankMode.NONE:
+                return by_consistency(rows, scored, k)
+            case RerankMode.PILLAR:
+                return self._by_pillars(shortlist, k)
+            case _ if lists is None:
+                return by_consistency(rows, scored, k, AppliedRerank.CONSISTENCY_ONLY)
             case RerankMode.RELATIONSHIP:
                 weights = self.weights[shortlist.direction]
                 return by_relationship(rows, scored, lists, k, weights, self._expanded(shortlist))
             case RerankMode.REFERENCE:
                 return by_reference(rows, scored, lists, k)
-            case RerankMode.PILLAR:
-                raise _lacking(mode)
             case _:
                 assert_never(mode)
+
+    def _by_pillars(self, shortlist: Shortlist, k: int) -> Reranked:
+        if self.pillar is None:
+            raise _lacking(RerankMode.PILLAR)
+        direction, query = shortlist.direction, shortlist.query
+        return self.pillar.rerank(direction, query, shortlist.rows, shortlist.cosines, k)
 
     def _expanded(self, shortlist: Shortlist) -> PairCosines | None:
         """The candidates' cosines with the query's expansion, where there are pairs."""

@@ -118,11 +118,13 @@ def test_the_graph_by_hand() -> None:
     np.testing.assert_allclose(strict, np.eye(3), atol=1e-6)
 
 
-@given(seed=seeds, count=st.integers(1, 12))
-def test_nearest_rows_are_in_the_one_order_with_oneself_first(seed: int, count: int) -> None:
+@given(seed=seeds, count=st.integers(1, 12), block=st.integers(1, 10))
+def test_nearest_rows_are_in_the_one_order_with_oneself_first(
+    seed: int, count: int, block: int
+) -> None:
     rng = np.random.default_rng(seed)
     items = rng.integers(-1, 2, (9, 3)).astype(np.float32)  # many ties
-    found = nearest(items, items, count, np.arange(9))
+    found = nearest(items, items, count, np.arange(9), block_items=block)
     for row, item in enumerate(items):
         scores = items @ item
         expected = sorted(range(9), key=lambda other: (other != row, -scores[other], other))
