@@ -60,6 +60,7 @@ class InputKind(StrEnum):
 class RerankMode(StrEnum):
     """How Stage II orders its candidates."""
 
+    LEARNED = "learned"
     RELATIONSHIP = "relationship"
     REFERENCE = "reference"
     PILLAR = "pillar"

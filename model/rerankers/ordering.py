@@ -1,4 +1,4 @@
-"""Stage II's orders over one query's candidates: by cosine, relationship, reference, pillars."""
+"""Stage II's orders over one query's candidates: by cosine, relationship, reference, pillars, learned."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ import numpy as np
 from model.ann.selection import top_positions
 from model.core.types import FloatArray, RankArray, RowArray
 from model.rerankers.reference import DEPTH, reference_positions
-from model.rerankers.relationship import PairCosines, rank_term, relationship
+from model.rerankers.relationship import PairCosines, Relationship, rank_term, relationship
 from model.rerankers.weights import DirectionWeights
 from model.reverse_lists.compute import reverse_ranks, valid_counts
 from model.reverse_lists.layers import ReverseListSource
@@ -23,6 +23,7 @@ class AppliedRerank(StrEnum):
     RELATIONSHIP = "relationship"
     REFERENCE = "reference"
     PILLAR = "pillar"
+    LEARNED = "learned"
     NONE = "none"
     CONSISTENCY_ONLY = "consistency_only"
 
@@ -65,14 +66,44 @@ def by_relationship(
     """The best k candidates by (consistency + complementarity + expansion, row)."""
     terms = relationship(cosines, source.lists(rows), weights, pairs)
     places = top_positions(terms.scores, rows, k)
+    return _as_related(terms, cosines, places, terms.scores[places], AppliedRerank.RELATIONSHIP)
+
+
+def by_learned(
+    rows: RowArray,
+    cosines: FloatArray,
+    related: Relationship,
+    first: RowArray,
+    learned: FloatArray,
+    k: int,
+) -> Reranked:
+    """The best k by learned scores of the shortlist, the first places by relationship.
+
+    What was not scored stays behind in its order, and its scores below all others.
+    """
+    listed, rest = first[: len(learned)], first[len(learned) :]
+    moved = top_positions(learned, rows[listed], len(learned))
+    behind = related.scores[rest] - related.scores[rest].max(initial=-np.inf)
+    places = np.concatenate([listed[moved], rest])[:k]
+    scores = np.concatenate([learned[moved], behind + learned.min(initial=np.inf)])[:k]
+    return _as_related(related, cosines, places, scores, AppliedRerank.LEARNED)
+
+
+def _as_related(
+    terms: Relationship,
+    cosines: FloatArray,
+    places: RowArray,
+    scores: FloatArray,
+    applied: AppliedRerank,
+) -> Reranked:
     return Reranked(
         places,
-        terms.scores[places],
+        scores.astype(np.float32),
         cosines[places],
         terms.reverse_rank[places],
         terms.complementarity[places],
         terms.expansion[places],
-        AppliedRerank.RELATIONSHIP,
+        applied,
     )
 
 

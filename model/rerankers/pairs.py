@@ -16,7 +16,7 @@ from model.ann.faiss_door import HammingIndex
 from model.ann.halves import widened
 from model.ann.selection import top_positions
 from model.core.errors import CodeShapeError
-from model.core.types import FloatArray, Modality, RowArray
+from model.core.types import FloatArray, HalfArray, Modality, RowArray
 from model.core.vectors import pack_signs
 from model.heads.heads import ENCODE_ROWS, Heads
 
@@ -26,14 +26,15 @@ SHORTLIST = 256
 
 
 class Expansion(NamedTuple):
-    """A query's places among the candidates' modality, vectors (D,) of length 1 at most.
+    """What a bank says of an item, vectors (D,) of length 1 at most.
 
-    `partners` is the mean of what its nearest entries of its own modality are paired with,
-    `nearest` the mean of its nearest entries of the candidates' modality.
+    `alike` is the mean of its nearest entries of its own modality, `partners` that of what these
+    are paired with, `nearest` that of its nearest entries of the other modality.
     """
 
     partners: FloatArray
     nearest: FloatArray
+    alike: FloatArray
 
 
 class PairBank:
@@ -70,11 +71,20 @@ class PairBank:
         """The expansion of a query (D,) of a modality with its hash-space vector (K,)."""
         code = pack_signs(hash_space[None])
         rows, shares = self._nearest(modality, query, code)
-        partners, partner_shares = self._partners(modality, rows, shares)
         return Expansion(
-            self._mean(modality.other, partners, partner_shares),
+            self._mean(modality.other, *self._partners(modality, rows, shares)),
             self._mean(modality.other, *self._nearest(modality.other, query, code)),
+            self._mean(modality, rows, shares),
         )
+
+    def contexts(
+        self, modality: Modality, items: NDArray[np.floating], hash_space: FloatArray
+    ) -> HalfArray:
+        """The expansions (N, 3, D) of items (N, D), in the order of its fields."""
+        found = np.empty((len(items), len(Expansion._fields), items.shape[1]), np.float16)
+        for row, (item, vector) in enumerate(zip(widened(items), hash_space, strict=True)):
+            found[row] = self.expand(modality, item, vector)
+        return found
 
     def _nearest(
         self, modality: Modality, query: FloatArray, code: NDArray[np.uint8]

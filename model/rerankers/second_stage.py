@@ -9,6 +9,7 @@ from typing import assert_never
 
 import numpy as np
 
+from model.ann.selection import top_positions
 from model.artifact.manifest import OWN_BANK
 from model.artifact.reader import Artifact
 from model.core.errors import UnsupportedRerankError
@@ -18,17 +19,22 @@ from model.rerankers.ordering import (
     AppliedRerank,
     Reranked,
     by_consistency,
+    by_learned,
     by_reference,
     by_relationship,
 )
-from model.rerankers.pairs import PairBank
+from model.rerankers.learned.reranker import Case
+from model.rerankers.learned.serving import LearnedMode
+from model.rerankers.pairs import Expansion, PairBank
 from model.rerankers.pillar.serving import PillarMode
-from model.rerankers.relationship import PairCosines
+from model.rerankers.relationship import PairCosines, relationship
 from model.rerankers.weights import StageTwo
 from model.reverse_lists.layers import ReverseListSource
 
 # What a mode that not every index has is made of.
 NEEDED = {
+    RerankMode.LEARNED: "an index built from a checkpoint with learned.safetensors "
+    "(meet-train learned) and a bank of images with their captions (--bank)",
     RerankMode.PILLAR: "an index built from a checkpoint with pillar.safetensors "
     "(meet-train pillar), over images and captions or with a bank of what is lacking (--bank)",
 }
@@ -70,6 +76,7 @@ class SecondStage:
         *,
         own_bank: bool = False,
         pillar: PillarMode | None = None,
+        learned: LearnedMode | None = None,
     ) -> None:
         """Take the weights, the kind of bank, and what else of these there is.
 
@@ -77,7 +84,7 @@ class SecondStage:
         that was given.
         """
         self.stage_two, self.pairs, self.own_bank = stage_two, pairs, own_bank
-        self.pillar = pillar
+        self.pillar, self.learned = pillar, learned
         self.weights = {
             d: stage_two.of(d, own_bank=own_bank, pairs=pairs is not None) for d in Direction
         }
@@ -87,24 +94,39 @@ class SecondStage:
         """Every part that an opened artifact holds."""
         manifest = artifact.manifest
         own_bank = manifest.bank.source == OWN_BANK
-        pillar = PillarMode.of_artifact(artifact)
-        return cls(manifest.stage_two, _pairs(artifact), own_bank=own_bank, pillar=pillar)
+        return cls(
+            manifest.stage_two,
+            _pairs(artifact),
+            own_bank=own_bank,
+            pillar=PillarMode.of_artifact(artifact),
+            learned=LearnedMode.of_artifact(artifact),
+        )
 
     def with_heads(self, heads: Heads) -> "SecondStage":
         """The same parts behind the codes of other heads."""
         pairs = None if self.pairs is None else self.pairs.with_heads(heads)
-        return SecondStage(self.stage_two, pairs, own_bank=self.own_bank, pillar=self.pillar)
+        return SecondStage(
+            self.stage_two,
+            pairs,
+            own_bank=self.own_bank,
+            pillar=self.pillar,
+            learned=self.learned,
+        )
 
     @property
     def default(self) -> RerankMode:
         """The mode of a search that names none."""
-        return RerankMode.RELATIONSHIP
+        return RerankMode.LEARNED if self._has_learned else RerankMode.RELATIONSHIP
 
     @property
     def modes(self) -> list[RerankMode]:
         """The modes that can be asked for; without reverse lists some answer by cosine alone."""
-        lacking = {RerankMode.PILLAR} if self.pillar is None else set()
-        return [mode for mode in RerankMode if mode not in lacking]
+        has = {RerankMode.PILLAR: self.pillar is not None, RerankMode.LEARNED: self._has_learned}
+        return [mode for mode in RerankMode if has.get(mode, True)]
+
+    @property
+    def _has_learned(self) -> bool:
+        return self.learned is not None and self.pairs is not None
 
     def mode(self, asked: RerankMode | None) -> RerankMode:
         """The mode asked for, or the default.
@@ -134,6 +156,8 @@ class SecondStage:
             case RerankMode.RELATIONSHIP:
                 weights = self.weights[shortlist.direction]
                 return by_relationship(rows, scored, lists, k, weights, self._expanded(shortlist))
+            case RerankMode.LEARNED:
+                return self._by_learning(shortlist, lists, k)
             case RerankMode.REFERENCE:
                 return by_reference(rows, scored, lists, k)
             case _:
@@ -145,18 +169,44 @@ class SecondStage:
         direction, query = shortlist.direction, shortlist.query
         return self.pillar.rerank(direction, query, shortlist.rows, shortlist.cosines, k)
 
+    def _by_learning(self, shortlist: Shortlist, source: ReverseListSource, k: int) -> Reranked:
+        """The best candidates by relationship, scored anew by the network."""
+        if self.learned is None or self.pairs is None:
+            raise _lacking(RerankMode.LEARNED)
+        direction, rows, vectors = shortlist.direction, shortlist.rows, shortlist.vectors
+        expansion, lists = _expansion(self.pairs, shortlist), source.lists(rows)
+        related = relationship(
+            shortlist.cosines, lists, self.weights[direction], _pair_cosines(vectors, expansion)
+        )
+        first = top_positions(related.scores, rows, max(k, self.learned.depth))
+        listed = first[: self.learned.depth]
+        scores = self.learned.scores(
+            Case(direction, self.own_bank),
+            shortlist.query,
+            expansion,
+            rows[listed],
+            vectors[listed],
+            lists[listed],
+        )
+        return by_learned(rows, shortlist.cosines, related, first, scores, k)
+
     def _expanded(self, shortlist: Shortlist) -> PairCosines | None:
         """The candidates' cosines with the query's expansion, where there are pairs."""
         if self.pairs is None:
             return None
-        asking = shortlist.direction.query
-        found = self.pairs.expand(asking, shortlist.query, shortlist.hash_space)
-        vectors = shortlist.vectors
-        return PairCosines(cosines(vectors, found.partners), cosines(vectors, found.nearest))
+        return _pair_cosines(shortlist.vectors, _expansion(self.pairs, shortlist))
 
 
 def _lacking(mode: RerankMode) -> UnsupportedRerankError:
     return UnsupportedRerankError(f"rerank {mode.value!r} needs {NEEDED[mode]}")
+
+
+def _expansion(pairs: PairBank, shortlist: Shortlist) -> Expansion:
+    return pairs.expand(shortlist.direction.query, shortlist.query, shortlist.hash_space)
+
+
+def _pair_cosines(vectors: FloatArray, found: Expansion) -> PairCosines:
+    return PairCosines(cosines(vectors, found.partners), cosines(vectors, found.nearest))
 
 
 def cosines(vectors: FloatArray, query: FloatArray) -> FloatArray:
