@@ -176,6 +176,11 @@ def _build_parser() -> argparse.ArgumentParser:
     add("--lists", choices=[one.value for one in ListsChoice], help="reverse lists (auto)")
     add("--lists-budget", type=parse_size, help="most disk that auto spends on them (4GiB)")
     add("--z", type=int, help="length of a reverse list (128, at most 4096)")
+    add(
+        "--pillar",
+        action=argparse.BooleanOptionalAction,
+        help="serve LeaPRR, the checkpoint's pillar.safetensors (if it has one)",
+    )
     add("--bits", type=int, help="hash bits of heads fitted here (64)")
     add("--shard-size", type=int, help="records done, or done again, at once (4096)")
     add("--batch-size", type=int, help="inputs given to the encoder at once (64)")

@@ -22,9 +22,14 @@ class Memory(Frozen):
 
     @classmethod
     def of(cls, layout: VersionLayout, manifest: Manifest, encoder: Path) -> "Memory":
-        """Hamming codes and heads are read whole; all other arrays are mapped."""
+        """Hamming codes and networks are read whole; all other arrays are mapped.
+
+        For the pillar re-ranker the bank is there a second time, in float32.
+        """
         sides = [layout.side(modality) for modality in manifest.counts]
         hot = [layout.heads, *(side.hash_index for side in sides)]
+        if manifest.pillar is not None:
+            hot += [layout.pillar, *(2 * [layout.bank(m) for m in manifest.bank.sizes])]
         mapped = [path for path in _files(layout.directory) if _is_mapped(path)]
         disk = [*_files(layout.directory), *_files(encoder)]
         return cls(anonymous=_sizes(hot), mapped=_sizes(mapped), disk=_sizes(disk))
@@ -52,6 +57,7 @@ def describe(store: VersionStore, version: str | None = None) -> str:
         f"{manifest.heads.n_subspaces} PQ bytes",
         "bank": f"{bank.source}: {_pairs(bank.sizes) or 'none'}, z={bank.z}, seed {bank.seed}",
         "lists": manifest.lists.value,
+        "pillar": _pillar(manifest),
         "stage two": f"calibrated on {manifest.stage_two.calibrated_on}",
         "memory": f"anonymous {_mib(memory.anonymous)}, mapped {_mib(memory.mapped)}, "
         f"disk {_mib(memory.disk)}",
@@ -83,6 +89,13 @@ def _read(store: VersionStore, version: str | None) -> tuple[Manifest, Memory]:
     manifest = Manifest.load(layout.manifest)
     encoder = RootLayout(store.layout.root).encoder(manifest.encoder.digest)
     return manifest, Memory.of(layout, manifest, encoder)
+
+
+def _pillar(manifest: Manifest) -> str:
+    if manifest.pillar is None:
+        return "none"
+    trained = manifest.pillar.trained_on or "what it does not say"
+    return f"{manifest.pillar.neighbours} neighbours of each kind, trained on {trained}"
 
 
 def _mark(store: VersionStore, version: str) -> str:

@@ -10,13 +10,14 @@ from index_builder.banking import gallery_bank, given_bank, write_bank, write_li
 from index_builder.build import Bank, Clock, Tools
 from index_builder.encoding import encode_all, rejected_in, report
 from index_builder.heading import BuiltHeads, take_heads, write_codes
+from index_builder.neighbouring import take_pillar, write_pillar
 from index_builder.options import BuildOptions
 from index_builder.placing import Contents, place_items
 from index_builder.planning import Plan
 from index_builder.quality import measure
 from index_builder.shards import Rejected, ShardStore
 from index_builder.snapshot import keep_snapshot
-from model.artifact.manifest import BankInfo, ListsKind, Manifest
+from model.artifact.manifest import BankInfo, ListsKind, Manifest, PillarInfo
 from model.artifact.reader import open_version
 from model.artifact.store import VersionStore
 from model.artifact.writer import ArtifactWriter
@@ -36,6 +37,7 @@ class Made:
     bank: Bank
     heads: BuiltHeads
     lists: ListsKind
+    pillar: PillarInfo | None
 
 
 def build_version(plan: Plan, store: VersionStore, *, show_progress: bool = True) -> Manifest:
@@ -65,6 +67,7 @@ def build_version(plan: Plan, store: VersionStore, *, show_progress: bool = True
 
 
 def _run_stages(tools: Tools, plan: Plan, clock: Clock) -> Made:
+    reranker = take_pillar(plan.options)  # what is wrong with it is said before the encoder runs
     with clock.stage("encode"):
         summaries = encode_all(tools, plan.gallery, "gallery", thumbnails=plan.options.thumbnails)
         rejected = rejected_in(summaries)
@@ -80,7 +83,9 @@ def _run_stages(tools: Tools, plan: Plan, clock: Clock) -> Made:
         write_codes(tools, heads.heads, contents.counts)
     with clock.stage("lists"):
         lists = write_lists(tools, bank, contents.counts)
-    return Made(contents, rejected, bank, heads, lists)
+    with clock.stage("neighbours"):
+        pillar = write_pillar(tools, reranker, bank, contents.counts)
+    return Made(contents, rejected, bank, heads, lists, pillar)
 
 
 def _bank(tools: Tools, plan: Plan, contents: Contents) -> tuple[Bank, JsonValue]:
@@ -124,6 +129,7 @@ def _manifest(version: str, plan: Plan, tools: Tools, made: Made) -> Manifest:
         thumbnails=made.contents.has_thumbnails,
         bank=_bank_info(made.bank, options),
         lists=made.lists,
+        pillar=made.pillar,
         budget=CandidateBudget(),
         stage_two=tools.checkpoint.stage_two or StageTwo(),
         options={"gallery": options.gallery, "encoder": options.encoder, **options.shaping()},

@@ -7,7 +7,6 @@ are ordered after every stage by (score, row), best first.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 from model.ann.faiss_door import HammingIndex
 from model.ann.halves import widened
 from model.ann.selection import top_positions
-from model.artifact.manifest import OWN_BANK
 from model.artifact.reader import Artifact
 from model.core.errors import CodeShapeError, InputError, UnsupportedInputError
 from model.core.types import (
@@ -31,16 +29,8 @@ from model.core.types import (
 from model.core.vectors import pack_signs
 from model.heads.heads import Heads, ModalityHead
 from model.heads.product_quantiser import adc_scores, lookup_tables
-from model.rerankers.ordering import (
-    AppliedRerank,
-    Reranked,
-    by_consistency,
-    by_reference,
-    by_relationship,
-)
-from model.rerankers.pairs import PairBank
-from model.rerankers.relationship import PairCosines
-from model.rerankers.weights import StageTwo
+from model.rerankers.ordering import AppliedRerank, Reranked
+from model.rerankers.second_stage import SecondStage, Shortlist
 from model.reverse_lists.layers import (
     ComputedLists,
     LayeredLists,
@@ -71,10 +61,13 @@ class CandidateSide:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How many hits, in which order, from how many candidates, and whether to explain."""
+    """How many hits, in which order, from how many candidates, and whether to explain.
+
+    `rerank` None is the index's own default, which `SecondStage` knows.
+    """
 
     k: int = 10
-    rerank: RerankMode = RerankMode.RELATIONSHIP
+    rerank: RerankMode | None = None
     budget: CandidateBudget = field(default_factory=CandidateBudget)
     explain: bool = False
 
@@ -93,8 +86,9 @@ class Explanation:
     """Every stage's view of the hits, each array (k,) in the order of the hits, rank 0 = best.
 
     Without reverse lists, and in mode `none`, the reverse rank is -1 and complementarity 0. In
-    mode `reference` complementarity is the rank term, which alone orders the top 15. Expansion is
-    what a bank of pairs adds, 0 without one.
+    mode `reference` complementarity is the rank term, which alone orders the top 15; in mode
+    `pillar`, which reads no lists, it is the refined cosine, which alone orders the network's
+    shortlist, and 0 behind that. Expansion is what a bank of pairs adds, 0 without one.
     """
 
     hamming_distance: RankArray
@@ -143,26 +137,14 @@ class Cascade:
     """Searches either direction between two sides; safe to share between threads on a CPU."""
 
     def __init__(
-        self,
-        heads: Heads,
-        sides: Mapping[Modality, CandidateSide],
-        stage_two: StageTwo,
-        pairs: PairBank | None = None,
-        *,
-        own_bank: bool = False,
+        self, heads: Heads, sides: Mapping[Modality, CandidateSide], second: SecondStage
     ) -> None:
-        """Take the heads, the modalities that can be searched, Stage II's weights and its pairs.
-
-        `own_bank` says that the reverse lists rank the gallery's own items, not those of a bank
-        that was given.
+        """Take the heads, the modalities that can be searched, and Stage II.
 
         Raises:
             CodeShapeError: a side's parts differ in length or do not fit the heads.
         """
-        self.heads, self.stage_two, self.pairs, self.own_bank = heads, stage_two, pairs, own_bank
-        self.weights = {
-            d: stage_two.of(d, own_bank=own_bank, pairs=pairs is not None) for d in Direction
-        }
+        self.heads, self.second = heads, second
         self.sides = {m: _mapped(heads, m, side) for m, side in sides.items()}
 
     @classmethod
@@ -190,9 +172,7 @@ class Cascade:
             )
             for modality, side in artifact.sides.items()
         }
-        manifest = artifact.manifest
-        own_bank = manifest.bank.source == OWN_BANK
-        return cls(artifact.heads, sides, manifest.stage_two, _pairs(artifact), own_bank=own_bank)
+        return cls(artifact.heads, sides, SecondStage.of_artifact(artifact))
 
     def search(
         self, direction: Direction, embeddings: FloatArray, options: SearchOptions
@@ -203,6 +183,7 @@ class Cascade:
 
         Raises:
             UnsupportedInputError: the gallery holds nothing of the candidates' modality.
+            UnsupportedRerankError: the gallery lacks what the mode asked for needs.
             CodeShapeError: the embeddings' width is not the heads'.
         """
         side = self.sides.get(direction.candidate)
@@ -214,6 +195,7 @@ class Cascade:
         dim = self.heads.config.embedding_dim
         if embeddings.ndim != 2 or embeddings.shape[1] != dim:
             raise CodeShapeError(f"queries need shape (Q, D={dim}), got {embeddings.shape}")
+        options = replace(options, rerank=self.second.mode(options.rerank))
         hashed = self._hash(direction.query, side, embeddings, options)
         return [self._rank(direction, side, query, options) for query in hashed]
 
@@ -241,7 +223,7 @@ class Cascade:
         began = perf_counter()
         quantised = self._quantise(direction, side, query, options)
         between = perf_counter()
-        final = self._rerank(direction, side, query, quantised, options)
+        final = self._rerank(direction, side, query, quantised.rows, options)
         spent = {
             "hash": query.milliseconds,
             "pq": 1e3 * (between - began),
@@ -267,46 +249,20 @@ class Cascade:
         direction: Direction,
         side: CandidateSide,
         query: _Hashed,
-        candidates: _Quantised,
+        rows: RowArray,
         options: SearchOptions,
     ) -> Reranked:
-        """The best k candidates in the order of the mode asked for."""
-        rows, k = candidates.rows, options.k
+        """The best k of the candidates (C2,) in the order of the mode asked for."""
         vectors = widened(side.embeddings[rows])  # (C, D)
-        cosines = _cosines(vectors, query.embedding)
-        if options.rerank is RerankMode.NONE:
-            return by_consistency(rows, cosines, k)
-        if side.lists is None:
-            return by_consistency(rows, cosines, k, AppliedRerank.CONSISTENCY_ONLY)
-        match options.rerank:
-            case RerankMode.RELATIONSHIP:
-                weights = self.weights[direction]
-                pairs = self._pair_cosines(direction, query, vectors)
-                return by_relationship(rows, cosines, side.lists, k, weights, pairs)
-            case RerankMode.REFERENCE:
-                return by_reference(rows, cosines, side.lists, k)
-            case _:
-                assert_never(options.rerank)
-
-    def _pair_cosines(
-        self, direction: Direction, query: _Hashed, vectors: FloatArray
-    ) -> PairCosines | None:
-        """The candidates' (C, D) cosines with the query's expansion, where there are pairs."""
-        if self.pairs is None:
-            return None
-        found = self.pairs.expand(direction.query, query.embedding, query.hash_space)
-        return PairCosines(_cosines(vectors, found.partners), _cosines(vectors, found.nearest))
+        shortlist = Shortlist.of(
+            direction, query.embedding, query.hash_space, rows, vectors, side.lists
+        )
+        return self.second.rerank(shortlist, options.rerank, options.k)
 
 
 def _hash_space(head: ModalityHead, embeddings: FloatArray) -> FloatArray:
     """Vectors (Q, K), query by query, so that none depends on its neighbours."""
     return np.stack([head.query_hash_space(embedding) for embedding in embeddings])
-
-
-def _cosines(vectors: FloatArray, query: FloatArray) -> FloatArray:
-    """Cosines (C,) of the query with vectors (C, D); a sum per row, whatever its place there."""
-    cosines: FloatArray = np.einsum("cd,d->c", vectors, query)
-    return cosines
 
 
 def _explain(query: _Hashed, quantised: _Quantised, final: Reranked) -> Explanation:
@@ -378,14 +334,6 @@ def _lists(
             RedisLayer(redis_url, artifact.version, direction, z, timeout_seconds=redis_seconds)
         )
     return LayeredLists(layers, computed, z)
-
-
-def _pairs(artifact: Artifact) -> PairBank | None:
-    """The bank's pairs; those of the gallery itself would show a query its own answer."""
-    partner, banks = artifact.bank_partner, artifact.banks
-    if artifact.manifest.bank.source == OWN_BANK or len(banks) < len(Modality) or partner is None:
-        return None
-    return PairBank(banks, partner, artifact.heads) if (partner >= 0).any() else None
 
 
 def _milliseconds(began: float) -> float:

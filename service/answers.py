@@ -7,7 +7,8 @@ from pydantic import BaseModel
 
 from model.artifact.items import Item
 from model.cascade import Ranking
-from model.core.types import Direction, Modality, RerankMode
+from model.core.types import Direction, Modality
+from model.rerankers.ordering import AppliedRerank
 from service.engine import Found, SearchEngine
 from service.metrics import STAGES
 from service.schemas import (
@@ -65,13 +66,15 @@ def explanation(engine: SearchEngine, ranking: Ranking, rank: int) -> Explanatio
     if shown is None:
         return None
     has_lists = bool(shown.reverse_rank[rank] >= 0)
+    refined = ranking.rerank is AppliedRerank.PILLAR
+    expanded = engine.cascade.second.pairs is not None and not refined
     return Explanation(
         hamming_distance=int(shown.hamming_distance[rank]),
         pq_score=float(shown.pq_score[rank]),
         consistency=float(shown.consistency[rank]),
         reverse_rank=int(shown.reverse_rank[rank]) if has_lists else None,
-        complementarity=float(shown.complementarity[rank]) if has_lists else None,
-        expansion=float(shown.expansion[rank]) if engine.cascade.pairs is not None else None,
+        complementarity=float(shown.complementarity[rank]) if has_lists or refined else None,
+        expansion=float(shown.expansion[rank]) if expanded else None,
         rank_after_hash=int(shown.rank_after_hash[rank]),
         rank_after_pq=int(shown.rank_after_pq[rank]),
         rank_after_rerank=int(shown.rank_after_rerank[rank]),
@@ -116,7 +119,8 @@ def index_answer(engine: SearchEngine, limits: Limits) -> IndexAnswer:
         encoder=EncoderAnswer.model_validate(manifest.encoder, from_attributes=True),
         counts=manifest.counts,
         accepts={direction: engine.accepts(direction) for direction in Direction},
-        rerank=list(RerankMode),
+        rerank=engine.cascade.second.modes,
+        default_rerank=engine.cascade.second.default,
         lists=manifest.lists,
         budget=manifest.budget,
         quality=manifest.quality,

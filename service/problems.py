@@ -54,6 +54,7 @@ _TABLE: Mapping[type[MeetError], tuple[int, str]] = {
     errors.NoImageError: (404, "The item has no picture"),
     errors.NotReadyError: (503, "The service is not ready"),
     core.UnsupportedInputError: (409, "The encoder does not take this kind of input"),
+    core.UnsupportedRerankError: (409, "The index has no parts for this re-ranking"),
     core.UnknownItemError: (404, "The gallery has no such item"),
     core.ImageRejectedError: (422, "The image cannot be used"),
     core.TextRejectedError: (422, "The text cannot be used"),

@@ -18,7 +18,9 @@ class SearchFields(Frozen):
 
     k: int = Field(default=10, ge=1, description="hits wanted, up to the index's `limits.max_k`")
     explain: bool = Field(default=False, description="show what each stage made of each hit")
-    rerank: RerankMode = RerankMode.RELATIONSHIP
+    rerank: RerankMode | None = Field(
+        default=None, description="one of the index's `rerank`; else its `default_rerank`"
+    )
 
 
 class QueryFields(SearchFields):
@@ -66,9 +68,9 @@ class Explanation(BaseModel):
     hamming_distance: int
     pq_score: float
     consistency: float
-    reverse_rank: int | None = Field(description="null where the gallery has no reverse lists")
-    complementarity: float | None
-    expansion: float | None = Field(description="null where the bank has no pairs")
+    reverse_rank: int | None = Field(description="null where no reverse lists were read")
+    complementarity: float | None = Field(description="in mode pillar the refined cosine, or 0")
+    expansion: float | None = Field(description="null where no pairs of a bank were asked")
     rank_after_hash: int
     rank_after_pq: int
     rank_after_rerank: int
@@ -128,7 +130,8 @@ class IndexAnswer(BaseModel):
     encoder: EncoderAnswer
     counts: dict[Modality, int]
     accepts: dict[Direction, list[str]] = Field(description="query fields by direction")
-    rerank: list[RerankMode]
+    rerank: list[RerankMode] = Field(description="modes that can be asked for")
+    default_rerank: RerankMode
     lists: str = Field(description="where reverse lists come from: stored or lazy")
     budget: CandidateBudget
     quality: dict[str, JsonValue]

@@ -96,6 +96,7 @@ class Searcher:
             rule = f"Input should be at most {self.limits.max_k}"
             raise InvalidRequestError([Violation(field="k", rule=rule, value=str(search.k))])
         self.engine.require_candidates(direction)
+        self.engine.cascade.second.mode(search.rerank)  # refused before anything is encoded
 
     def _decode(self, read: Callable[[], bytes]) -> Image:
         limits = ImageLimits(

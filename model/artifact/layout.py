@@ -47,6 +47,21 @@ class SideLayout:
         """Reverse lists (N, z), fp16, descending; only where they are stored."""
         return self.directory / "reverse_lists.npy"
 
+    @property
+    def own_neighbours(self) -> Path:
+        """Nearest rows (N, k) of the same side, itself first; only with a pillar re-ranker."""
+        return self.directory / "neighbours.npy"
+
+    @property
+    def bank_neighbours(self) -> Path:
+        """Nearest rows (N, k) of the bank of the other modality."""
+        return self.directory / "bank_neighbours.npy"
+
+    @property
+    def neighbour_reach(self) -> Path:
+        """The cosine (N,) that a new entry of the bank must exceed to be among these."""
+        return self.directory / "neighbour_reach.npy"
+
 
 @dataclass(frozen=True)
 class VersionLayout:
@@ -68,6 +83,11 @@ class VersionLayout:
     def heads(self) -> Path:
         """Hash and PQ heads."""
         return self.directory / "heads.safetensors"
+
+    @property
+    def pillar(self) -> Path:
+        """The pillar re-ranker's networks; only where the checkpoint had them."""
+        return self.directory / "pillar.safetensors"
 
     @property
     def report(self) -> Path:

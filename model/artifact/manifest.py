@@ -43,6 +43,13 @@ class BankInfo(Frozen):
     z: int
 
 
+class PillarInfo(Frozen):
+    """How many neighbours of each kind are stored of every item, and what the networks saw."""
+
+    neighbours: int
+    trained_on: str
+
+
 class Manifest(Frozen):
     """Everything about a version that its arrays do not say themselves.
 
@@ -65,6 +72,7 @@ class Manifest(Frozen):
     thumbnails: bool
     bank: BankInfo
     lists: ListsKind
+    pillar: PillarInfo | None = None
     budget: CandidateBudget
     stage_two: StageTwo
     options: dict[str, JsonValue]

@@ -18,6 +18,7 @@ from model.artifact.files import map_array
 from model.artifact.items import Item, ItemTable
 from model.artifact.layout import RootLayout, SideLayout, VersionLayout
 from model.artifact.manifest import ListsKind, Manifest
+from model.artifact.neighbours import NeighbourTable
 from model.artifact.store import VersionStore
 from model.artifact.thumbnails import Thumbnails
 from model.core.errors import (
@@ -29,6 +30,7 @@ from model.core.errors import (
 from model.core.types import ByteArray, HalfArray, Modality, RowArray
 from model.encoders.protocols import EncoderIdentity, EncoderKind
 from model.heads.heads import Heads
+from model.rerankers.pillar.reranker import PillarReranker
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class ArtifactSide:
     hamming: HammingIndex
     pq_codes: ByteArray  # (N, M)
     reverse_lists: HalfArray | None  # (N, z)
+    neighbours: NeighbourTable | None
 
     def __len__(self) -> int:
         """N."""
@@ -59,6 +62,7 @@ class Artifact:
     banks: Mapping[Modality, HalfArray]
     bank_partner: RowArray | None
     thumbnails: Thumbnails | None
+    pillar: PillarReranker | None
 
     @property
     def encoder_source(self) -> str:
@@ -154,6 +158,7 @@ def open_version(roots: RootLayout, layout: VersionLayout, manifest: Manifest) -
         banks=_open_banks(layout, manifest),
         bank_partner=_open_partner(layout, manifest),
         thumbnails=_open_thumbnails(layout, manifest),
+        pillar=_open_pillar(layout, manifest),
     )
 
 
@@ -194,6 +199,7 @@ def _open_side(layout: SideLayout, modality: Modality, manifest: Manifest) -> Ar
         reverse_lists=map_array(layout.reverse_lists, (n_items, manifest.bank.z), np.float16)
         if stored
         else None,
+        neighbours=_open_neighbours(layout, modality, manifest),
     )
     _check_side(layout, side, manifest)
     return side
@@ -211,6 +217,26 @@ def _check_side(layout: SideLayout, side: ArtifactSide, manifest: Manifest) -> N
     has_bank = side.modality.other in manifest.bank.sizes
     if manifest.lists is ListsKind.STORED and has_bank and side.reverse_lists is None:
         raise ArtifactError(f"{layout.reverse_lists} is missing, the manifest says it is stored")
+
+
+def _open_neighbours(
+    layout: SideLayout, modality: Modality, manifest: Manifest
+) -> NeighbourTable | None:
+    if manifest.pillar is None or modality.other not in manifest.bank.sizes:
+        return None
+    return NeighbourTable.map(layout, manifest.counts[modality], manifest.pillar.neighbours)
+
+
+def _open_pillar(layout: VersionLayout, manifest: Manifest) -> PillarReranker | None:
+    if manifest.pillar is None:
+        return None
+    reranker = PillarReranker.load(layout.pillar)
+    if reranker.config.neighbours != manifest.pillar.neighbours:
+        raise ArtifactError(
+            f"{layout.pillar} takes {reranker.config.neighbours} neighbours, "
+            f"the manifest says {manifest.pillar.neighbours}"
+        )
+    return reranker
 
 
 def _open_thumbnails(layout: VersionLayout, manifest: Manifest) -> Thumbnails | None:

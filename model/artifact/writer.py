@@ -16,10 +16,12 @@ from model.artifact.files import NpyStream, replace_file, save_npy
 from model.artifact.items import ItemsWriter
 from model.artifact.layout import VersionLayout
 from model.artifact.manifest import Manifest
+from model.artifact.neighbours import NeighbourWriter
 from model.artifact.store import KEEP_VERSIONS, VersionStore
 from model.artifact.thumbnails import ThumbnailWriter
 from model.core.types import Modality, RowArray
 from model.heads.heads import Codes, Heads
+from model.rerankers.pillar.reranker import PillarReranker
 
 READABLE = 0o644
 
@@ -58,6 +60,14 @@ class ArtifactWriter:
     def lists(self, modality: Modality, n_items: int, depth: int) -> NpyStream:
         """Writes the reverse lists (N, z) of one side."""
         return NpyStream(self.layout.side(modality).reverse_lists, (n_items, depth), np.float16)
+
+    def neighbours(self, modality: Modality, n_items: int, depth: int) -> NeighbourWriter:
+        """Writes the nearest neighbours (N, k) of one side."""
+        return NeighbourWriter(self.layout.side(modality), n_items, depth)
+
+    def pillar(self, reranker: PillarReranker) -> None:
+        """Write the pillar re-ranker's networks."""
+        reranker.save(self.layout.pillar)
 
     def thumbnails(self) -> ThumbnailWriter:
         """Writes the thumbnails of the image side."""

@@ -7,6 +7,7 @@ MeetError
 │   ├── TextRejectedError   a text that no query or caption may be
 │   ├── VectorRejectedError a vector of the wrong width, kind or values
 │   ├── UnsupportedInputError  an input kind that the encoder does not accept
+│   ├── UnsupportedRerankError a mode of Stage II that the index has no parts for
 │   └── UnknownItemError    an id that the gallery does not hold
 ├── CodeShapeError          widths of codes, heads or codebooks that do not fit together
 ├── MissingExtraError       a package that belongs to an extra which is not installed
@@ -50,6 +51,10 @@ class VectorRejectedError(InputError):
 
 class UnsupportedInputError(InputError):
     """An input kind that the encoder does not accept."""
+
+
+class UnsupportedRerankError(InputError):
+    """A mode of Stage II that the index has no parts for."""
 
 
 class UnknownItemError(InputError):

@@ -62,6 +62,7 @@ class RerankMode(StrEnum):
 
     RELATIONSHIP = "relationship"
     REFERENCE = "reference"
+    PILLAR = "pillar"
     NONE = "none"
 
 

@@ -1,4 +1,4 @@
-"""Stage II's three orders over one query's candidates: by cosine, relationship or reference."""
+"""Stage II's orders over one query's candidates: by cosine, relationship, reference, pillars."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +14,7 @@ from model.reverse_lists.compute import reverse_ranks, valid_counts
 from model.reverse_lists.layers import ReverseListSource
 
 UNKNOWN_RANK = -1
+LISTED = np.float32(2.0)  # lifts refined cosines above all others
 
 
 class AppliedRerank(StrEnum):
@@ -21,6 +22,7 @@ class AppliedRerank(StrEnum):
 
     RELATIONSHIP = "relationship"
     REFERENCE = "reference"
+    PILLAR = "pillar"
     NONE = "none"
     CONSISTENCY_ONLY = "consistency_only"
 
@@ -103,4 +105,31 @@ def by_reference(
         complementarity,
         np.zeros_like(complementarity),
         AppliedRerank.REFERENCE,
+    )
+
+
+def by_pillars(
+    rows: RowArray, cosines: FloatArray, first: RowArray, refined: FloatArray, k: int
+) -> Reranked:
+    """The best k by the refined cosines of the shortlist, the first places by (cosine, row).
+
+    These score 2 + refined cosine, from 1 to 3, the others their cosine, so that scores fall
+    with the order.
+    """
+    listed, terms = first[: len(refined)], np.clip(refined, -1.0, 1.0)
+    moved = top_positions(refined, rows[listed], len(refined))
+    places = np.concatenate([listed[moved], first[len(refined) :]])[:k]
+    known = slice(min(k, len(refined)))
+    complementarity = np.zeros(len(places), dtype=np.float32)
+    complementarity[known] = terms[moved][known]
+    scores = np.minimum(cosines[places], np.float32(1.0))
+    scores[known] = LISTED + complementarity[known]
+    return Reranked(
+        places,
+        scores,
+        cosines[places],
+        np.full(len(places), UNKNOWN_RANK, dtype=np.int32),
+        complementarity,
+        np.zeros_like(complementarity),
+        AppliedRerank.PILLAR,
     )

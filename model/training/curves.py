@@ -103,8 +103,7 @@ def with_heads(cascade: Cascade, heads: Heads) -> Cascade:
         codes = heads.encode(modality, side.embeddings)
         index = HammingIndex.from_codes(codes.hash_codes)
         sides[modality] = replace(side, hamming=index, pq_codes=codes.pq_codes)
-    pairs = None if cascade.pairs is None else cascade.pairs.with_heads(heads)
-    return Cascade(heads, sides, cascade.stage_two, pairs, own_bank=cascade.own_bank)
+    return Cascade(heads, sides, cascade.second.with_heads(heads))
 
 
 def _kept_curves(

@@ -30,6 +30,7 @@ from model.core.vectors import pack_signs
 from model.heads.heads import Heads
 from model.rerankers.pairs import PairBank
 from model.rerankers.reference import filtered, reference_order
+from model.rerankers.second_stage import SecondStage
 from model.rerankers.weights import StageTwo
 from model.reverse_lists.compute import reverse_lists
 from model.training.rankings import Lists, OneWay, RankingName, true_ranks
@@ -263,7 +264,7 @@ def cascade_over(
         lists = reverse_lists(stored, np.asarray(over[modality.other], np.float16), z)
         index = HammingIndex.from_codes(codes.hash_codes)
         sides[modality] = CandidateSide(index, codes.pq_codes, stored, TableLists(lists))
-    return Cascade(heads, sides, stage_two, pairs, own_bank=bank is None)
+    return Cascade(heads, sides, SecondStage(stage_two, pairs, own_bank=bank is None))
 
 
 def base_ranks(split: Embedded) -> PairRanks:

@@ -64,7 +64,9 @@ def _cascades(artifact: Artifact, split: Embedded, device: str) -> dict[RankingN
     served = Cascade.from_artifact(artifact, device=device)
     if artifact.manifest.bank.source == OWN_BANK:
         return {RankingName.TRANSDUCTIVE: served}
-    own = cascade_over(split, artifact.heads, artifact.manifest.stage_two, None, served.pairs)
+    own = cascade_over(
+        split, artifact.heads, artifact.manifest.stage_two, None, served.second.pairs
+    )
     return {RankingName.TRANSDUCTIVE: own, RankingName.INDUCTIVE: served}
 
 

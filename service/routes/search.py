@@ -7,6 +7,7 @@ from model.core.errors import (
     TextRejectedError,
     UnknownItemError,
     UnsupportedInputError,
+    UnsupportedRerankError,
     VectorRejectedError,
 )
 from service.answers import reply
@@ -31,6 +32,7 @@ COMMON = (
     VectorRejectedError,
     MissingModalityError,
     UnsupportedInputError,
+    UnsupportedRerankError,
 )
 router = APIRouter(prefix="/search", tags=["search"])
 

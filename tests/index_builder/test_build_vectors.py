@@ -11,6 +11,7 @@ from model.core.errors import DataFormatError, UnsupportedInputError
 from model.core.types import Direction, Modality
 from model.core.vectors import l2_normalised
 from model.heads.fitting import fit_heads
+from model.rerankers.second_stage import SecondStage
 from model.rerankers.weights import StageTwo
 from model.reverse_lists.compute import reverse_lists
 from tests.index_builder.conftest import CAPTIONS_EACH, DIM, Built, items_of
@@ -47,7 +48,7 @@ def test_a_built_index_answers_as_a_cascade_over_arrays_in_memory(
         table = Table(reverse_lists(embeddings, given[modality.other], Z))
         hamming = HammingIndex.from_codes(codes.hash_codes)
         sides[modality] = CandidateSide(hamming, codes.pq_codes, embeddings, table)
-    memory, disk = Cascade(heads, sides, StageTwo()), Cascade.from_artifact(artifact)
+    memory, disk = Cascade(heads, sides, SecondStage(StageTwo())), Cascade.from_artifact(artifact)
     for direction in Direction:
         queries = given[direction.query][:9].astype(np.float32)
         options = SearchOptions(k=20)

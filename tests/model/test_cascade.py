@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 from model.ann import oracle
 from model.ann.faiss_door import HammingIndex
 from model.cascade import HASH_BLOCK, CandidateSide, Cascade, SearchOptions
-from model.core.errors import CodeShapeError, InputError, UnsupportedInputError
+from model.core.errors import (
+    CodeShapeError,
+    InputError,
+    UnsupportedInputError,
+    UnsupportedRerankError,
+)
 from model.core.types import (
     CandidateBudget,
     Direction,
@@ -24,6 +29,7 @@ from model.heads.fitting import fit_heads
 from model.heads.heads import Heads, HeadsConfig, ModalityHead
 from model.heads.product_quantiser import decode
 from model.rerankers.ordering import AppliedRerank
+from model.rerankers.second_stage import SecondStage
 from model.rerankers.weights import DirectionWeights, StageTwo
 from model.reverse_lists.compute import reverse_lists
 from model.reverse_lists.layers import ComputedLists, LayeredLists, MemoryLayer, StoredLists
@@ -33,7 +39,7 @@ CONFIG = HeadsConfig(embedding_dim=24, n_bits=16, n_subspaces=4, n_centroids=8)
 BUDGET = CandidateBudget(keep_hash=0.3, keep_pq=0.1, at_least=5)
 Z = 12
 WEIGHTS = DirectionWeights(consistency=0.9, complementarity=0.3, hubness=0.4, temperature=0.2)
-STAGE_TWO = StageTwo(weights=dict.fromkeys(Direction, WEIGHTS))
+SECOND = SecondStage(StageTwo(weights=dict.fromkeys(Direction, WEIGHTS)))
 COUNTS = {Modality.IMAGE: 200, Modality.TEXT: 330}
 
 
@@ -58,7 +64,7 @@ def make_world(seed: int = 0) -> World:
     heads = fit_heads(CONFIG, embeddings, seed)
     lists = {m: reverse_lists(embeddings[m], embeddings[m.other], Z) for m in Modality}
     sides = {m: make_side(heads, m, embeddings[m], stored(lists[m])) for m in Modality}
-    return World(heads, embeddings, lists, Cascade(heads, sides, STAGE_TWO))
+    return World(heads, embeddings, lists, Cascade(heads, sides, SECOND))
 
 
 def stored(table: HalfArray) -> LayeredLists:
@@ -128,7 +134,7 @@ def slow_search(world: World, direction: Direction, query: FloatArray, mode: Rer
 
 
 @pytest.mark.parametrize("direction", list(Direction))
-@pytest.mark.parametrize("mode", list(RerankMode))
+@pytest.mark.parametrize("mode", SECOND.modes)
 def test_every_stage_equals_the_slow_search(
     world: World, direction: Direction, mode: RerankMode
 ) -> None:
@@ -167,7 +173,7 @@ def test_a_relationship_score_is_consistency_and_complementarity(
     assert ranking.rerank is AppliedRerank.RELATIONSHIP
 
 
-@pytest.mark.parametrize("mode", list(RerankMode))
+@pytest.mark.parametrize("mode", SECOND.modes)
 def test_a_ranking_does_not_depend_on_who_shares_the_call(world: World, mode: RerankMode) -> None:
     queries = make_queries(HASH_BLOCK + 3)
     options = SearchOptions(k=7, rerank=mode, budget=BUDGET)
@@ -187,7 +193,7 @@ def test_not_even_the_last_bits_of_a_pq_score_depend_on_who_shares_the_call() ->
     cascade = Cascade(
         heads,
         {Modality.IMAGE: make_side(heads, Modality.IMAGE, embeddings.astype(np.float16))},
-        STAGE_TWO,
+        SECOND,
     )
     options = SearchOptions(budget=BUDGET, explain=True)
     together = cascade.search(Direction.TEXT_TO_IMAGE, embeddings[:HASH_BLOCK], options)
@@ -222,7 +228,7 @@ def test_more_hits_than_items_are_all_items(world: World) -> None:
 def test_equal_items_come_by_row(world: World) -> None:
     same = np.repeat(world.embeddings[Modality.IMAGE][:1], 30, axis=0)
     side = make_side(world.heads, Modality.IMAGE, same)
-    cascade = Cascade(world.heads, {Modality.IMAGE: side}, STAGE_TWO)
+    cascade = Cascade(world.heads, {Modality.IMAGE: side}, SECOND)
     (ranking,) = cascade.search(
         Direction.TEXT_TO_IMAGE, make_queries(1), SearchOptions(k=4, budget=BUDGET)
     )
@@ -232,7 +238,7 @@ def test_equal_items_come_by_row(world: World) -> None:
 def test_without_lists_the_answer_says_that_consistency_alone_ranked(world: World) -> None:
     embeddings = world.embeddings[Modality.IMAGE]
     side = make_side(world.heads, Modality.IMAGE, embeddings)
-    cascade = Cascade(world.heads, {Modality.IMAGE: side}, STAGE_TWO)
+    cascade = Cascade(world.heads, {Modality.IMAGE: side}, SECOND)
     query = make_queries(1)
     for mode in (RerankMode.RELATIONSHIP, RerankMode.REFERENCE):
         options = SearchOptions(rerank=mode, budget=BUDGET, explain=True)
@@ -249,7 +255,7 @@ def test_lists_from_every_layer_give_the_same_answer(world: World) -> None:
     computed = ComputedLists(embeddings[Modality.IMAGE], embeddings[Modality.TEXT], Z)
     lazy = LayeredLists([MemoryLayer(COUNTS[Modality.IMAGE], Z, 40 * 2 * Z)], computed, Z)
     side = make_side(world.heads, Modality.IMAGE, embeddings[Modality.IMAGE], lazy)
-    cascade = Cascade(world.heads, {Modality.IMAGE: side}, STAGE_TWO)
+    cascade = Cascade(world.heads, {Modality.IMAGE: side}, SECOND)
     options, queries = SearchOptions(budget=BUDGET), make_queries(9)
     expected = world.cascade.search(Direction.TEXT_TO_IMAGE, queries, options)
     for _ in range(2):
@@ -273,7 +279,7 @@ def test_mapped_arrays_give_what_arrays_in_memory_give(world: World, tmp_path: P
     pq, embeddings, lists = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in arrays)
     HammingIndex.from_codes(codes.hash_codes).save(tmp_path / "hash")
     side = CandidateSide(HammingIndex.load(tmp_path / "hash"), pq, embeddings, stored(lists))
-    cascade = Cascade(world.heads, {Modality.IMAGE: side}, STAGE_TWO)
+    cascade = Cascade(world.heads, {Modality.IMAGE: side}, SECOND)
     options = SearchOptions(budget=BUDGET)
     (mapped,) = cascade.search(Direction.TEXT_TO_IMAGE, make_queries(1), options)
     (expected,) = world.cascade.search(Direction.TEXT_TO_IMAGE, make_queries(1), options)
@@ -302,7 +308,7 @@ def test_stage_one_keeps_what_the_released_code_keeps(direction: Direction) -> N
         keep_hash=kept_hash.shape[1] / count, keep_pq=kept_pq.shape[1] / count, at_least=1
     )
     options = SearchOptions(kept_pq.shape[1], RerankMode.NONE, budget, explain=True)
-    cascade = Cascade(heads, {held: side}, STAGE_TWO)
+    cascade = Cascade(heads, {held: side}, SECOND)
     for ranking, by_hash, by_pq in zip(
         cascade.search(direction, inputs[direction.query], options), kept_hash, kept_pq, strict=True
     ):
@@ -332,15 +338,33 @@ def test_no_queries_give_no_rankings(world: World) -> None:
 
 def test_a_modality_that_the_gallery_lacks_is_refused_by_name(world: World) -> None:
     sides = {Modality.TEXT: world.cascade.sides[Modality.TEXT]}
-    cascade = Cascade(world.heads, sides, STAGE_TWO)
+    cascade = Cascade(world.heads, sides, SECOND)
     with pytest.raises(UnsupportedInputError, match="image items, this one has text"):
         cascade.search(Direction.TEXT_TO_IMAGE, make_queries(1), SearchOptions())
+
+
+def test_a_mode_without_its_parts_is_refused_by_name(world: World) -> None:
+    options = SearchOptions(rerank=RerankMode.PILLAR)
+    with pytest.raises(
+        UnsupportedRerankError, match=r"'pillar' needs an index built .* pillar\.safetensors"
+    ):
+        world.cascade.search(Direction.TEXT_TO_IMAGE, make_queries(1), options)
+
+
+def test_a_search_that_names_no_mode_gets_the_default(world: World) -> None:
+    queries = make_queries(3)
+    found = world.cascade.search(Direction.TEXT_TO_IMAGE, queries, SearchOptions(budget=BUDGET))
+    named = SearchOptions(rerank=RerankMode.RELATIONSHIP, budget=BUDGET)
+    wanted = world.cascade.search(Direction.TEXT_TO_IMAGE, queries, named)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.rerank is other.rerank is AppliedRerank.RELATIONSHIP
+        np.testing.assert_array_equal(one.scores, other.scores)
 
 
 def test_an_empty_side_gives_no_hits(world: World) -> None:
     nothing = np.empty((0, 24), dtype=np.float16)
     side = make_side(world.heads, Modality.IMAGE, nothing)
-    cascade = Cascade(world.heads, {Modality.IMAGE: side}, STAGE_TWO)
+    cascade = Cascade(world.heads, {Modality.IMAGE: side}, SECOND)
     options = SearchOptions(explain=True)
     (ranking,) = cascade.search(Direction.TEXT_TO_IMAGE, make_queries(1), options)
     assert ranking.rows.tolist() == []
@@ -367,4 +391,4 @@ def test_a_side_whose_parts_do_not_fit_is_refused(world: World, part: str) -> No
     }
     side = CandidateSide(**{**parts, part: wrong[part]})  # type: ignore[arg-type]
     with pytest.raises(CodeShapeError, match="image"):
-        Cascade(world.heads, {Modality.IMAGE: side}, STAGE_TWO)
+        Cascade(world.heads, {Modality.IMAGE: side}, SECOND)

@@ -129,7 +129,7 @@ def test_stored_and_lazy_lists_give_the_same_answers(tmp_path: Path) -> None:
     assert {applied for _, _, applied in expected} == {AppliedRerank.RELATIONSHIP}
     assert lookups(stored) == {"stored"}
     assert lookups(lazy) == {"memory", "computed"}
-    assert stored.weights == STAGE_TWO.weights
+    assert stored.second.weights == STAGE_TWO.weights
 
 
 @pytest.mark.parametrize("n_items", [1000, 100_000, 1_000_000])

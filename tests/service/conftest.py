@@ -14,6 +14,8 @@ import pytest
 
 from model.artifact.manifest import ListsKind
 from model.core.types import Modality
+from model.rerankers.pillar.config import PillarConfig
+from model.rerankers.pillar.reranker import PillarReranker
 from service.app import create_app
 from service.engine import SearchEngine
 from service.settings import Limits, ServiceSettings
@@ -78,6 +80,16 @@ def images_root(
 ) -> Path:
     root = tmp_path_factory.mktemp("images") / "root"
     return make_index(root, world, encoder_source, modalities=(Modality.IMAGE,))
+
+
+@pytest.fixture(scope="session")
+def pillar_engine(
+    tmp_path_factory: pytest.TempPathFactory, world: World, encoder_source: Path
+) -> SearchEngine:
+    """An index with a pillar re-ranker."""
+    reranker = PillarReranker.untrained(PillarConfig(width=8, heads=2), seed=0)
+    root = tmp_path_factory.mktemp("pillar") / "root"
+    return SearchEngine.open(make_index(root, world, encoder_source, pillar=reranker))
 
 
 @pytest.fixture(scope="session")

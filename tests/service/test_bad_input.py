@@ -107,6 +107,15 @@ async def test_a_field_that_breaks_a_rule_is_named(client: httpx.AsyncClient, bo
     assert all(error["field"] and error["rule"] for error in document["errors"])
 
 
+async def test_a_mode_that_the_index_has_no_parts_for_is_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    for path, body in ((T2I, {"query": "a bus"}), (I2T, {"id": "photo-07"})):
+        response = await client.post(path, json={**body, "rerank": "pillar"})
+        detail = problem(response, 409, "unsupported_rerank")["detail"]
+        assert "'pillar' needs an index built" in detail
+
+
 @pytest.mark.parametrize(
     "body", ['{"vector": [NaN]}', '{"vector": [1e999]}', '{"vector": [-Infinity]}']
 )

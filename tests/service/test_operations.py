@@ -52,6 +52,8 @@ async def test_the_index_says_what_is_served_and_allowed(client: httpx.AsyncClie
         "text-to-image": ["query", "vector"],
         "image-to-text": ["image", "id", "vector"],
     }
+    assert answer["rerank"] == ["relationship", "reference", "none"]
+    assert answer["default_rerank"] == "relationship"
     assert answer["budget"] == BUDGET.model_dump()
     assert answer["limits"] == LIMITS.model_dump()
 

@@ -11,7 +11,11 @@ from PIL import Image
 from model.cascade import SearchOptions
 from model.core.types import Direction, FloatArray, Modality, RerankMode
 from model.core.vectors import l2_normalised
+from model.rerankers.pillar.config import PillarConfig
+from model.rerankers.second_stage import SecondStage
+from model.rerankers.weights import StageTwo
 from service.engine import SearchEngine
+from tests.service.conftest import OpenClient
 from tests.service.world import BUDGET, DIM, World
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +34,7 @@ def direct(
     direction: Direction,
     embedding: FloatArray,
     k: int = 10,
-    rerank: RerankMode = RerankMode.RELATIONSHIP,
+    rerank: RerankMode | None = None,
 ) -> list[tuple[str, float]]:
     """Ids and scores from the cascade without the service."""
     options = SearchOptions(k=k, rerank=rerank, budget=BUDGET)
@@ -43,7 +47,7 @@ def pairs(answer: dict[str, Any]) -> list[tuple[str, float]]:
     return [(hit["id"], hit["score"]) for hit in answer["hits"]]
 
 
-@pytest.mark.parametrize("rerank", RerankMode)
+@pytest.mark.parametrize("rerank", SecondStage(StageTwo()).modes)
 async def test_a_text_finds_what_the_cascade_finds(
     client: httpx.AsyncClient, engine: SearchEngine, rerank: RerankMode
 ) -> None:
@@ -52,6 +56,30 @@ async def test_a_text_finds_what_the_cascade_finds(
     assert pairs(answer) == direct(engine, T2I, embedding, 7, rerank)
     assert answer["rerank"] == rerank
     assert [hit["rank"] for hit in answer["hits"]] == list(range(7))
+
+
+@pytest.mark.parametrize("direction", Direction)
+async def test_the_pillar_re_ranker_answers_where_the_index_has_it(
+    pillar_engine: SearchEngine, open_client: OpenClient, direction: Direction
+) -> None:
+    rerank, count = RerankMode.PILLAR, PillarConfig().shortlist(direction)
+    stored = pillar_engine.artifact.side(direction.query).embeddings[8].astype(np.float32)
+    embedding, body = l2_normalised(stored[None]), {"vector": stored.tolist(), "k": 40}
+    async with open_client(pillar_engine) as client:
+        answer = await ask(client, direction, **body, rerank=rerank, explain=True)
+        plain = await ask(client, direction, **body)
+        index = (await client.get("/index")).json()
+    found, expected = pairs(answer), direct(pillar_engine, direction, embedding, 40, rerank)
+    assert [one for one, _ in found] == [one for one, _ in expected]
+    np.testing.assert_allclose([s for _, s in found], [s for _, s in expected], atol=1e-5)
+    for hit in answer["hits"]:
+        shown, listed = hit["explanation"], hit["rank"] < count
+        base = 2 if listed else shown["consistency"]
+        assert hit["score"] == pytest.approx(base + shown["complementarity"], abs=1e-6)
+        assert not {"reverse_rank", "expansion"} & set(shown)
+    assert (answer["rerank"], plain["rerank"]) == ("pillar", "relationship")
+    assert index["rerank"] == ["relationship", "reference", "pillar", "none"]
+    assert index["default_rerank"] == "relationship"
 
 
 async def test_an_upload_finds_what_the_cascade_finds(

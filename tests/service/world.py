@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import MobileNetV2Config, MobileNetV2ImageProcessor, MobileNetV2Model
 
 from model.artifact.items import Item
-from model.artifact.manifest import BankInfo, HeadsSource, ListsKind, Manifest
+from model.artifact.manifest import BankInfo, HeadsSource, ListsKind, Manifest, PillarInfo
 from model.artifact.store import VersionStore
 from model.artifact.writer import ArtifactWriter
 from model.core.types import CandidateBudget, Modality
@@ -30,6 +30,8 @@ from model.encoders.towers import VSE, TextTowerKind, VSEConfig
 from model.encoders.vocabulary import Vocabulary
 from model.encoders.vse import VISION, VSEParts, WordTable, save_vse
 from model.heads.heads import Heads, HeadsConfig, ModalityHead
+from model.rerankers.pillar.neighbours import PillarSide
+from model.rerankers.pillar.reranker import PillarReranker
 from model.rerankers.relationship import StageTwo
 from model.reverse_lists.compute import reverse_lists
 
@@ -184,6 +186,7 @@ def make_index(
     modalities: tuple[Modality, ...] = tuple(Modality),
     lists: ListsKind = ListsKind.STORED,
     thumbnails: bool = True,
+    pillar: PillarReranker | None = None,
 ) -> Path:
     """A published index over the world; no encoder: a gallery of vectors."""
     encoder = open_encoder(encoder_source or "none")
@@ -198,11 +201,14 @@ def make_index(
             _write_side(writer, heads, items[modality], embeddings[modality])
         if lists is not ListsKind.NONE:
             _write_bank(writer, embeddings, modalities, stored=lists is ListsKind.STORED)
+        if pillar is not None:
+            _write_pillar(writer, embeddings, modalities, pillar)
         if thumbnails:
             _write_thumbnails(writer, world)
         writer.report([])
         counts = {modality: len(items[modality]) for modality in modalities}
-        writer.publish(_manifest(identity, heads, counts, lists, world, thumbnails=thumbnails))
+        manifest = _manifest(identity, heads, counts, lists, world, thumbnails=thumbnails)
+        writer.publish(manifest.model_copy(update={"pillar": _pillar_info(pillar)}))
     return root
 
 
@@ -232,6 +238,27 @@ def _write_bank(
         bank = embeddings[modality.other].astype(np.float16)
         with writer.lists(modality, len(own), DEPTH) as stream:
             stream.append(reverse_lists(own, bank, DEPTH))
+
+
+def _write_pillar(
+    writer: ArtifactWriter,
+    embeddings: Mapping[Modality, NDArray[np.float32]],
+    modalities: tuple[Modality, ...],
+    pillar: PillarReranker,
+) -> None:
+    writer.pillar(pillar)
+    depth = pillar.config.neighbours
+    for modality in modalities:
+        own, bank = (embeddings[m].astype(np.float16) for m in (modality, modality.other))
+        side = PillarSide.of(own, bank, depth)
+        with writer.neighbours(modality, len(own), depth) as table:
+            table.append(side.own, side.other, np.asarray(side.reach, np.float32))
+
+
+def _pillar_info(pillar: PillarReranker | None) -> PillarInfo | None:
+    return (
+        None if pillar is None else PillarInfo(neighbours=pillar.config.neighbours, trained_on="")
+    )
 
 
 def _write_thumbnails(writer: ArtifactWriter, world: World) -> None:

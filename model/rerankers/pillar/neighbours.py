@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ann.halves import widened
-from model.ann.selection import top_positions
 from model.core.errors import CodeShapeError
 from model.core.types import FloatArray, RowArray
 
 MISSING = -1  # a place that a small pool leaves empty
 BLOCK_ROWS = 256
+BLOCK_ITEMS = 16_384
 
 
 class Nearest(NamedTuple):
@@ -27,31 +27,70 @@ def nearest(
     items: NDArray[np.floating],
     count: int,
     own_rows: RowArray | None = None,
+    *,
+    block_items: int = BLOCK_ITEMS,
 ) -> Nearest:
-    """The `count` nearest items (N, D) of each query (Q, D).
+    """The `count` nearest items (N, D) of each query (Q, D), `block_items` compared at a time.
 
     `own_rows` (Q,) are the queries' own rows among the items: these come first, whatever
-    duplicates there are.
+    duplicates there are. Both arrays may be memory-mapped, neither is widened whole.
     """
-    found = Nearest(
-        np.full((len(queries), count), MISSING, np.int64),
-        np.zeros((len(queries), count), np.float32),
-    )
-    pool, rows = widened(items), np.arange(len(items))
+    rows = np.full((len(queries), count), MISSING, np.int64)
+    found = Nearest(rows, np.zeros((len(queries), count), np.float32))
     for start in range(0, len(queries), BLOCK_ROWS):
-        cosines = widened(queries[start : start + BLOCK_ROWS]) @ pool.T
-        for place, scores in enumerate(cosines, start):
-            ordered = scores if own_rows is None else _own_first(scores, own_rows[place])
-            best = top_positions(ordered, rows, count)
-            found.rows[place, : len(best)] = best
-            found.cosines[place, : len(best)] = scores[best]
+        block = slice(start, start + BLOCK_ROWS)
+        own = None if own_rows is None else own_rows[block]
+        best = _nearest(queries[block], items, count, own, block_items)
+        found.rows[block], found.cosines[block] = best
     return found
 
 
-def _own_first(scores: FloatArray, own: np.int64) -> FloatArray:
-    ordered = scores.copy()
-    ordered[own] = np.inf
-    return ordered
+def _nearest(
+    queries: NDArray[np.floating],
+    items: NDArray[np.floating],
+    count: int,
+    own_rows: RowArray | None,
+    block_items: int,
+) -> Nearest:
+    """The nearest items of one block of queries, a block of items at a time."""
+    asked, shape = widened(queries), (len(queries), count)
+    best = Nearest(np.full(shape, MISSING, np.int64), np.full(shape, -np.inf, np.float32))
+    for start in range(0, len(items), block_items):
+        cosines = asked @ widened(items[start : start + block_items]).T
+        if own_rows is not None:
+            here = np.flatnonzero((own_rows >= start) & (own_rows < start + cosines.shape[1]))
+            cosines[here, own_rows[here] - start] = np.inf
+        best = _merged(best, cosines, start)
+    if own_rows is not None:
+        best.cosines[:, 0] = np.einsum("qd,qd->q", asked, widened(items[own_rows]))
+    best.cosines[best.rows == MISSING] = 0.0
+    return best
+
+
+def _merged(best: Nearest, cosines: FloatArray, start: int) -> Nearest:
+    """The best (Q, k) of those so far and of the next items' cosines (Q, n), by (cosine, row).
+
+    Only what reaches the last place so far is sorted; at first, what reaches the block's own.
+    """
+    count = best.rows.shape[1]
+    cut = best.cosines[:, -1:]
+    if count < cosines.shape[1] and np.isneginf(cut).any():
+        cut = np.partition(cosines, -count, axis=1)[:, -count, None]
+    # Ten times faster than np.nonzero of two dimensions.
+    query, place = np.divmod(np.flatnonzero(cosines >= cut), cosines.shape[1])
+    queries = np.concatenate([np.repeat(np.arange(len(cosines)), count), query])
+    rows = np.concatenate([best.rows.ravel(), place + start])
+    values = np.concatenate([best.cosines.ravel(), cosines[query, place]])
+    order = np.lexsort((rows, -values, queries))
+    firsts = np.searchsorted(queries[order], np.arange(len(cosines)))
+    taken = order[firsts[:, None] + np.arange(count)]
+    return Nearest(rows[taken], values[taken])
+
+
+def reach_of(other: Nearest) -> FloatArray:
+    """The cosine (N,) that a query from outside must exceed to be among a list's neighbours."""
+    full = other.rows[:, -1] != MISSING  # a list with room lets every query in
+    return np.where(full, other.cosines[:, -1], -np.inf).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -102,6 +141,4 @@ class PillarSide:
         other: Nearest,
     ) -> "PillarSide":
         """A side from neighbours (N, k) that were found before."""
-        full = other.rows[:, -1] != MISSING  # a list with room lets every query in
-        reach = np.where(full, other.cosines[:, -1], -np.inf).astype(np.float32)
-        return cls(candidates, background, own, other.rows, reach)
+        return cls(candidates, background, own, other.rows, reach_of(other))

@@ -59,6 +59,12 @@ class PillarReranker:
             found = network.scores(lists.tokens.to(kind), lists.adjacency.to(kind))
         return found.numpy()
 
+    @property
+    def network_bytes(self) -> int:
+        """Bytes of one direction's weights."""
+        weights = next(iter(self.networks.values())).parameters()
+        return sum(value.nbytes for value in weights)
+
     def halved(self) -> "PillarReranker":
         """A copy in bfloat16: half the weights to read, which is most of a query's time."""
         halves = {d: _fresh(self.config, n.state_dict()) for d, n in self.networks.items()}

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.artifact.items import Item
-from model.artifact.manifest import BankInfo, HeadsSource, ListsKind, Manifest
+from model.artifact.manifest import BankInfo, HeadsSource, ListsKind, Manifest, PillarInfo
 from model.artifact.store import VersionStore
 from model.artifact.writer import ArtifactWriter
 from model.core.types import CandidateBudget, Modality
@@ -16,10 +16,13 @@ from model.core.vectors import l2_normalised
 from model.data.records import ImageRef
 from model.encoders.protocols import EncoderIdentity, EncoderKind
 from model.heads.heads import Heads, HeadsConfig, ModalityHead
+from model.rerankers.pillar.config import PillarConfig
+from model.rerankers.pillar.reranker import PillarReranker
 from model.rerankers.weights import StageTwo
 from model.reverse_lists.compute import reverse_lists
 
-DIM, DEPTH = 16, 4
+DIM, DEPTH, NEIGHBOURS = 16, 4, 3
+RERANKER = PillarReranker.untrained(PillarConfig(width=8, heads=2, neighbours=NEIGHBOURS), seed=0)
 N_IMAGES, CAPTIONS_EACH = 3, 2
 ENCODER = "e" * 64
 WEIGHTS = bytes(range(256)) * 8192  # 2 MiB: two chunks
@@ -58,6 +61,17 @@ def vectors(modality: Modality) -> NDArray[np.float16]:
     seed = list(Modality).index(modality)
     made = np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32)
     return l2_normalised(made).astype(np.float16)
+
+
+def neighbours(
+    modality: Modality,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Made-up tables: own rows, bank rows and reach."""
+    rng, count = np.random.default_rng(len(modality)), len(vectors(modality))
+    own, other = (rng.integers(-1, count, (count, NEIGHBOURS)) for _ in range(2))
+    reach = rng.uniform(-1, 1, count).astype(np.float32)
+    reach[0] = -np.inf
+    return own, other, reach
 
 
 def items(folder: Path) -> dict[Modality, list[Item]]:
@@ -110,6 +124,7 @@ def manifest_of(version: str, folder: Path) -> Manifest:
         thumbnails=True,
         bank=BankInfo(source="gallery", sizes=counts, seed=0, z=DEPTH),
         lists=ListsKind.STORED,
+        pillar=PillarInfo(neighbours=NEIGHBOURS, trained_on=""),
         budget=CandidateBudget(),
         stage_two=StageTwo(),
         options={},
@@ -131,9 +146,14 @@ def _write(writer: ArtifactWriter, manifest: Manifest, changes: dict[str, object
         with writer.embeddings(modality, len(embeddings), DIM) as stream:
             stream.append(embeddings)
         writer.codes(modality, heads().encode(modality, embeddings))
+        with writer.neighbours(modality, len(embeddings), NEIGHBOURS) as table:
+            own, other, reach = neighbours(modality)
+            table.append(own[:2], other[:2], reach[:2])
+            table.append(own[2:], other[2:], reach[2:])
         with writer.lists(modality, len(embeddings), DEPTH) as stream:
             stream.append(reverse_lists(embeddings, vectors(modality.other), DEPTH))
         writer.bank(modality, embeddings)
     writer.bank_partner(np.arange(N_IMAGES * CAPTIONS_EACH) // CAPTIONS_EACH)
+    writer.pillar(RERANKER)
     writer.report({"skipped": []})
     return writer.publish(manifest.model_copy(update=changes))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.artifact.manifest import Manifest
+from model.artifact.manifest import Manifest, PillarInfo
 from model.artifact.reader import Artifact, open_artifact
 from model.artifact.store import VersionStore
 from model.core.errors import (
@@ -21,10 +21,12 @@ from model.core.types import Modality
 from tests.model.artifact.conftest import (
     DEPTH,
     ENCODER,
+    RERANKER,
     WriteVersion,
     heads,
     items,
     manifest_of,
+    neighbours,
     vectors,
 )
 
@@ -67,6 +69,43 @@ def test_arrays_are_mapped_not_loaded(artifact: Artifact) -> None:
     side = artifact.side(Modality.IMAGE)
     for array in (side.embeddings, side.pq_codes, side.reverse_lists):
         assert isinstance(array, np.memmap)
+
+
+def test_neighbours_and_networks_come_back(artifact: Artifact) -> None:
+    for modality in Modality:
+        table = artifact.side(modality).neighbours
+        assert table is not None
+        for part, wanted in zip(
+            (table.own, table.other, table.reach), neighbours(modality), strict=True
+        ):
+            assert isinstance(part, np.memmap)
+            np.testing.assert_array_equal(part, wanted)
+    assert artifact.pillar is not None
+    assert artifact.pillar.config == RERANKER.config
+
+
+def test_a_version_without_them_opens(store: VersionStore, write_version: WriteVersion) -> None:
+    write_version("v1", pillar=None)
+    artifact = open_artifact(store.layout.root)
+    assert artifact.pillar is None
+    assert {side.neighbours for side in artifact.sides.values()} == {None}
+
+
+def test_a_manifest_from_before_the_pillar_re_ranker_is_read(tmp_path: Path) -> None:
+    path, manifest = tmp_path / "manifest.json", manifest_of("v1", tmp_path)
+    manifest.save(path)
+    content = json.loads(path.read_text())
+    del content["pillar"]
+    path.write_text(json.dumps(content))
+    assert Manifest.load(path) == manifest.model_copy(update={"pillar": None})
+
+
+def test_networks_of_another_depth_than_the_tables_are_refused(
+    store: VersionStore, write_version: WriteVersion
+) -> None:
+    write_version("v1", pillar=PillarInfo(neighbours=4, trained_on=""))
+    with pytest.raises(ArtifactError, match=r"neighbours\.npy should be int32 \(3, 4\)"):
+        open_artifact(store.layout.root)
 
 
 def test_items_and_ids_come_back(artifact: Artifact, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -118,11 +120,13 @@ def test_the_graph_by_hand() -> None:
     np.testing.assert_allclose(strict, np.eye(3), atol=1e-6)
 
 
-@given(seed=seeds, count=st.integers(1, 12))
-def test_nearest_rows_are_in_the_one_order_with_oneself_first(seed: int, count: int) -> None:
+@given(seed=seeds, count=st.integers(1, 12), block=st.integers(1, 10))
+def test_nearest_rows_are_in_the_one_order_with_oneself_first(
+    seed: int, count: int, block: int
+) -> None:
     rng = np.random.default_rng(seed)
     items = rng.integers(-1, 2, (9, 3)).astype(np.float32)  # many ties
-    found = nearest(items, items, count, np.arange(9))
+    found = nearest(items, items, count, np.arange(9), block_items=block)
     for row, item in enumerate(items):
         scores = items @ item
         expected = sorted(range(9), key=lambda other: (other != row, -scores[other], other))
@@ -131,6 +135,19 @@ def test_nearest_rows_are_in_the_one_order_with_oneself_first(seed: int, count: 
         np.testing.assert_array_equal(
             found.cosines[row], [scores[n] if n != MISSING else 0 for n in expected]
         )
+
+
+def test_neighbours_in_a_large_gallery_take_no_more_memory_than_in_a_small_one() -> None:
+    rng, peaks = np.random.default_rng(0), []
+    for count in (20_000, 80_000):
+        items = rng.standard_normal((count, 4)).astype(np.float16)
+        tracemalloc.start()
+        try:
+            nearest(items[:256], items, 10)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 def test_parts_of_a_side_that_do_not_fit_are_refused() -> None:

@@ -1,0 +1,173 @@
+"""Stage II of one gallery: what its modes need beside a query's candidates, and which there are.
+
+This is where a mode plugs in: a part in the constructor (opened in `of_artifact`), a name in
+`modes`, a branch in `rerank`. Which mode answers where none is asked for is said in `default`.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+
+from model.artifact.manifest import OWN_BANK
+from model.artifact.reader import Artifact
+from model.core.errors import UnsupportedRerankError
+from model.core.types import Direction, FloatArray, Modality, RerankMode, RowArray
+from model.heads.heads import Heads
+from model.rerankers.ordering import (
+    AppliedRerank,
+    Reranked,
+    by_consistency,
+    by_reference,
+    by_relationship,
+)
+from model.rerankers.pairs import PairBank
+from model.rerankers.pillar.serving import PillarMode
+from model.rerankers.relationship import PairCosines
+from model.rerankers.weights import StageTwo
+from model.reverse_lists.layers import ReverseListSource
+
+# What a mode that not every index has is made of.
+NEEDED = {
+    RerankMode.PILLAR: "an index built from a checkpoint with pillar.safetensors "
+    "(meet-train pillar), over images and captions or with a bank of what is lacking (--bank)",
+}
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """One query with the candidates that Stage I left; row i is the same item in each part."""
+
+    direction: Direction
+    query: FloatArray  # (D,) unit
+    hash_space: FloatArray  # (K,) of the query
+    rows: RowArray  # (C,)
+    vectors: FloatArray  # (C, D) unit rows
+    cosines: FloatArray  # (C,) with the query
+    lists: ReverseListSource | None  # of the candidates' side
+
+    @classmethod
+    def of(
+        cls,
+        direction: Direction,
+        query: FloatArray,
+        hash_space: FloatArray,
+        rows: RowArray,
+        vectors: FloatArray,
+        lists: ReverseListSource | None,
+    ) -> "Shortlist":
+        """The candidates (C, D) with their cosines."""
+        return cls(direction, query, hash_space, rows, vectors, cosines(vectors, query), lists)
+
+
+class SecondStage:
+    """The modes of Stage II with all their parts; safe to share between threads on a CPU."""
+
+    def __init__(
+        self,
+        stage_two: StageTwo,
+        pairs: PairBank | None = None,
+        *,
+        own_bank: bool = False,
+        pillar: PillarMode | None = None,
+    ) -> None:
+        """Take the weights, the kind of bank, and what else of these there is.
+
+        `own_bank` says that the reverse lists rank the gallery's own items, not those of a bank
+        that was given.
+        """
+        self.stage_two, self.pairs, self.own_bank = stage_two, pairs, own_bank
+        self.pillar = pillar
+        self.weights = {
+            d: stage_two.of(d, own_bank=own_bank, pairs=pairs is not None) for d in Direction
+        }
+
+    @classmethod
+    def of_artifact(cls, artifact: Artifact) -> "SecondStage":
+        """Every part that an opened artifact holds."""
+        manifest = artifact.manifest
+        own_bank = manifest.bank.source == OWN_BANK
+        pillar = PillarMode.of_artifact(artifact)
+        return cls(manifest.stage_two, _pairs(artifact), own_bank=own_bank, pillar=pillar)
+
+    def with_heads(self, heads: Heads) -> "SecondStage":
+        """The same parts behind the codes of other heads."""
+        pairs = None if self.pairs is None else self.pairs.with_heads(heads)
+        return SecondStage(self.stage_two, pairs, own_bank=self.own_bank, pillar=self.pillar)
+
+    @property
+    def default(self) -> RerankMode:
+        """The mode of a search that names none."""
+        return RerankMode.RELATIONSHIP
+
+    @property
+    def modes(self) -> list[RerankMode]:
+        """The modes that can be asked for; without reverse lists some answer by cosine alone."""
+        lacking = {RerankMode.PILLAR} if self.pillar is None else set()
+        return [mode for mode in RerankMode if mode not in lacking]
+
+    def mode(self, asked: RerankMode | None) -> RerankMode:
+        """The mode asked for, or the default.
+
+        Raises:
+            UnsupportedRerankError: the gallery lacks what that mode needs.
+        """
+        mode = self.default if asked is None else asked
+        if mode not in self.modes:
+            raise _lacking(mode)
+        return mode
+
+    def rerank(self, shortlist: Shortlist, asked: RerankMode | None, k: int) -> Reranked:
+        """The best k candidates in the order of the mode asked for.
+
+        Raises:
+            UnsupportedRerankError: the gallery lacks what that mode needs.
+        """
+        rows, scored, lists = shortlist.rows, shortlist.cosines, shortlist.lists
+        match mode := self.mode(asked):
+            case RerankMode.NONE:
+                return by_consistency(rows, scored, k)
+            case RerankMode.PILLAR:
+                return self._by_pillars(shortlist, k)
+            case _ if lists is None:
+                return by_consistency(rows, scored, k, AppliedRerank.CONSISTENCY_ONLY)
+            case RerankMode.RELATIONSHIP:
+                weights = self.weights[shortlist.direction]
+                return by_relationship(rows, scored, lists, k, weights, self._expanded(shortlist))
+            case RerankMode.REFERENCE:
+                return by_reference(rows, scored, lists, k)
+            case _:
+                assert_never(mode)
+
+    def _by_pillars(self, shortlist: Shortlist, k: int) -> Reranked:
+        if self.pillar is None:
+            raise _lacking(RerankMode.PILLAR)
+        direction, query = shortlist.direction, shortlist.query
+        return self.pillar.rerank(direction, query, shortlist.rows, shortlist.cosines, k)
+
+    def _expanded(self, shortlist: Shortlist) -> PairCosines | None:
+        """The candidates' cosines with the query's expansion, where there are pairs."""
+        if self.pairs is None:
+            return None
+        asking = shortlist.direction.query
+        found = self.pairs.expand(asking, shortlist.query, shortlist.hash_space)
+        vectors = shortlist.vectors
+        return PairCosines(cosines(vectors, found.partners), cosines(vectors, found.nearest))
+
+
+def _lacking(mode: RerankMode) -> UnsupportedRerankError:
+    return UnsupportedRerankError(f"rerank {mode.value!r} needs {NEEDED[mode]}")
+
+
+def cosines(vectors: FloatArray, query: FloatArray) -> FloatArray:
+    """Cosines (C,) of the query with vectors (C, D); a sum per row, whatever its place there."""
+    found: FloatArray = np.einsum("cd,d->c", vectors, query)
+    return found
+
+
+def _pairs(artifact: Artifact) -> PairBank | None:
+    """The bank's pairs; those of the gallery itself would show a query its own answer."""
+    partner, banks = artifact.bank_partner, artifact.banks
+    if artifact.manifest.bank.source == OWN_BANK or len(banks) < len(Modality) or partner is None:
+        return None
+    return PairBank(banks, partner, artifact.heads) if (partner >= 0).any() else None
