@@ -2,7 +2,8 @@
 
 Run it as `python -m benchmarks.pillar_linear --data DIR --split dev`. The re-ranker learns on
 cross-fitted pools: each fold of the train split is embedded by a base that saw the other folds.
-`--folds 0` trains on the base's own train embeddings instead, `--banks` inductively.
+`--folds 0` trains on the base's own train embeddings instead, `--banks` inductively. `--served`
+measures what an index answers: stored halves, Stage I with fitted heads, the default budget.
 """
 
 import argparse
@@ -11,12 +12,25 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.linear_base import Features, LinearBase, bank_of, cross_fitted
 from benchmarks.pillar import report
+from model.ann.halves import widened
+from model.cascade import Cascade, SearchOptions
 from model.core.command import exit_status
 from model.core.errors import InputError
+from model.core.metrics import Recalls
+from model.core.types import CandidateBudget, Direction, Modality, RerankMode
 from model.data.open import open_collection
+from model.heads.fitting import fit_heads
+from model.heads.heads import HeadsConfig
+from model.rerankers.pillar.neighbours import PillarSide
 from model.rerankers.pillar.reranker import PillarReranker
+from model.rerankers.pillar.serving import PillarMode
+from model.rerankers.second_stage import SecondStage
+from model.rerankers.weights import StageTwo
+from model.training.evaluation import Bank, Embedded, cascade_over, list_ranks
 from model.training.pairs import Pairs
 from model.training.pillar_evaluation import evaluate_pillar
 from model.training.pillar_options import RECIPES, PillarOptions, PillarRecipe
@@ -39,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--seed", type=int, default=0)
     root.add_argument("--weights", type=Path, help="a pillar file to use instead of training one")
     root.add_argument("--halved", action="store_true", help="measure the bfloat16 copy")
+    root.add_argument("--served", action="store_true", help="measure through the cascade")
     root.add_argument("--out", type=Path, help="where to write the trained one")
     root.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return root
@@ -62,6 +77,9 @@ def _run(told: argparse.Namespace) -> None:
         reranker.save(told.out)
     reranker = reranker.halved() if told.halved else reranker
     bank = bank_of(train.embedded(base))
+    if told.served:
+        print(_served(split.embedded(base), bank, reranker).model_dump_json(indent=2))
+        return
     report(evaluate_pillar(split.embedded(base), reranker, bank), as_json=told.json)
 
 
@@ -72,6 +90,26 @@ def _trained(told: argparse.Namespace, train: Features, base: LinearBase) -> Pil
     with redirect_stdout(sys.stderr):  # what is printed is the table alone
         pools = _pools(told, train, base, options)
         return train_pillar(pools, options, f"{Path(told.data).name}:train")
+
+
+def _served(split: Embedded, bank: Bank, reranker: PillarReranker) -> Recalls:
+    """Inductive recalls through the cascade in mode `pillar`."""
+    heads = fit_heads(HeadsConfig(embedding_dim=split.embeddings[Modality.TEXT].shape[1]), bank, 0)
+    sides = cascade_over(split, heads, StageTwo(), bank).sides
+    behind = {m: widened(np.asarray(e, np.float16)) for m, e in bank.items()}
+    depth = reranker.config.neighbours
+    tables = {
+        d: PillarSide.of(sides[d.candidate].embeddings, behind[d.query], depth) for d in Direction
+    }
+    second = SecondStage(StageTwo(), pillar=PillarMode(reranker, tables))
+    cascade, lists = Cascade(heads, sides, second), {}
+    for direction in Direction:
+        _, count = CandidateBudget().counts(len(sides[direction.candidate]), 10)
+        options = SearchOptions(k=count, rerank=RerankMode.PILLAR)
+        found = cascade.search(direction, split.embeddings[direction.query], options)
+        lists[direction] = np.stack([ranking.rows for ranking in found])
+    ranks = list_ranks(split, lists)
+    return Recalls.of(ranks.i2t, ranks.t2i)
 
 
 def _pools(

@@ -44,7 +44,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class _Choices:
+class Choices:
     """The terms (Q, C, columns) of every query's candidates, and which of them are true (Q, C)."""
 
     terms: Tensor
@@ -61,17 +61,17 @@ def calibrate(held_out: Pool, bank: Pool, z: int, calibrated_on: str) -> StageTw
         for lists_of in (bank, held_out)
     )
     return StageTwo(
-        weights={d: _fit(one, LISTS_ALONE) for d, one in given.items()},
-        with_pairs={d: _fit(one, WITH_PAIRS) for d, one in given.items()},
-        own_bank={d: _fit(one, LISTS_ALONE) for d, one in own.items()},
-        own_bank_with_pairs={d: _fit(one, WITH_PAIRS) for d, one in own.items()},
+        weights={d: fit_weights(one, LISTS_ALONE) for d, one in given.items()},
+        with_pairs={d: fit_weights(one, WITH_PAIRS) for d, one in given.items()},
+        own_bank={d: fit_weights(one, LISTS_ALONE) for d, one in own.items()},
+        own_bank_with_pairs={d: fit_weights(one, WITH_PAIRS) for d, one in own.items()},
         calibrated_on=calibrated_on,
     )
 
 
 def _choices(
     direction: Direction, held_out: Pool, lists_of: Pool, pairs: PairBank, heads: Heads, z: int
-) -> _Choices:
+) -> Choices:
     """Queries with a true candidate among their best by cosine, and the terms of these."""
     candidates = held_out.embeddings[direction.candidate]
     lists = reverse_lists(candidates, lists_of.embeddings[direction.query], z)
@@ -96,7 +96,7 @@ def _choices(
             ]
             terms.append(np.column_stack([*columns, -hubs[rows]]))
             true.append(hit)
-    return _Choices(torch.from_numpy(np.stack(terms)).double(), torch.from_numpy(np.stack(true)))
+    return Choices(torch.from_numpy(np.stack(terms)).double(), torch.from_numpy(np.stack(true)))
 
 
 def _true(direction: Direction, pool: Pool) -> Iterator[NDArray[np.integer]]:
@@ -111,10 +111,10 @@ def _rank_terms(lists: HalfArray, cosines: FloatArray) -> FloatArray:
     return rank_term(reverse_ranks(lists, cosines), valid_counts(lists))
 
 
-def _fit(choices: _Choices, columns: tuple[int, ...]) -> DirectionWeights:
+def fit_weights(choices: Choices, columns: tuple[int, ...]) -> DirectionWeights:
     """The likeliest weights of some terms beside the hubness, at its likeliest temperature."""
     fits = [
-        (*_logit(choices.terms[..., [*columns, HUBNESS - 1 + at]], choices.true), temperature)
+        (*_logit(choices.terms[..., [*columns, HUBNESS + at]], choices.true), temperature)
         for at, temperature in enumerate(TEMPERATURES)
     ]
     _, found, temperature = min(fits, key=lambda fit: fit[0])

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -44,14 +45,9 @@ def _texts(encoder: Encoder, pairs: Pairs, cache: Path) -> FloatArray:
 
 
 def _images(encoder: Encoder, pairs: Pairs, cache: Path) -> FloatArray:
-    """A VSE's images come from cached regions, which its training left behind."""
-    vse = encoder.image if isinstance(encoder.image, VSEImageEncoder) else None
-    if pairs.collection.regions is not None or vse is not None:
-        encoder.require(InputKind.REGIONS)
-        backbone = vse.parts.backbone if vse else None
-        device = vse.device if vse else torch.device("cpu")
-        regions = image_features(pairs, backbone, cache, frozen=True, device=device)
-        return encoder.encode_regions(regions)
+    """Embeddings (N, D) from regions where the collection has them or the encoder makes them."""
+    if pairs.collection.regions is not None or isinstance(encoder.image, VSEImageEncoder):
+        return _of_regions(encoder, pairs, cache)
     encoder.require(InputKind.IMAGE)
     refs = [pairs.collection.records[row].image for row in pairs.image_rows]
     limits = ImageLimits()
@@ -62,6 +58,37 @@ def _images(encoder: Encoder, pairs: Pairs, cache: Path) -> FloatArray:
     return _cached(encoder, pairs, cache, Modality.IMAGE, len(refs), block)
 
 
+def _of_regions(encoder: Encoder, pairs: Pairs, cache: Path) -> FloatArray:
+    """A VSE's own regions are cached too: its training left them behind.
+
+    Given regions are part of the key by their values, for records of such a collection do not say
+    which file they come from; made ones follow from the images and the encoder.
+    """
+    encoder.require(InputKind.REGIONS)
+    vse = encoder.image if isinstance(encoder.image, VSEImageEncoder) else None
+    given = pairs.collection.regions is not None
+
+    @lru_cache(maxsize=1)
+    def regions() -> NDArray[np.floating]:
+        backbone = vse.parts.backbone if vse else None
+        device = vse.device if vse else torch.device("cpu")
+        return image_features(pairs, backbone, cache, frozen=True, device=device)
+
+    def block(rows: slice) -> FloatArray:
+        return encoder.encode_regions(regions()[rows])
+
+    digest = _digest(regions()) if given else ""
+    return _cached(encoder, pairs, cache, Modality.IMAGE, len(pairs.image_rows), block, digest)
+
+
+def _digest(values: NDArray[np.floating]) -> str:
+    """A digest of an array (N, ...): its type, shape and values."""
+    total = hashlib.sha256(f"{values.dtype} {values.shape}".encode())
+    for start in range(0, len(values), _BLOCK):
+        total.update(np.ascontiguousarray(values[start : start + _BLOCK]).data)
+    return total.hexdigest()
+
+
 def _cached(
     encoder: Encoder,
     pairs: Pairs,
@@ -69,10 +96,11 @@ def _cached(
     modality: Modality,
     count: int,
     compute: Callable[[slice], FloatArray],
+    *also: str,
 ) -> FloatArray:
-    """Embeddings (count, D), kept under the encoder's digest and the rows that were taken."""
+    """Embeddings (count, D), kept under the encoder's digest, the rows taken and `also`."""
     taken = hashlib.sha256(pairs.image_rows.tobytes() + pairs.text_rows.tobytes()).hexdigest()
-    key = fingerprint(pairs.collection, modality, encoder.identity.digest, taken)
+    key = fingerprint(pairs.collection, modality, encoder.identity.digest, taken, *also)
     blocks = [slice(i, min(i + _BLOCK, count)) for i in range(0, count, _BLOCK)]
     stored: NDArray[np.float32] = cached(
         cache / f"{modality.value}-embeddings-{key}.npy",

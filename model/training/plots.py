@@ -4,8 +4,10 @@ The only door to matplotlib, which the extra `plots` brings: import this module 
 asked for. Drawn without pyplot, so nothing global changes.
 """
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -20,6 +22,20 @@ STAGES = {"hash": ("hash", HASH), "pq": ("hash, then PQ", PQ)}
 # Where a budget's label stands from its dot: each where its own curve leaves room.
 LABELS = {"hash": ((7, -14), "left"), "pq": ((-7, 6), "right")}
 DPI = 160
+
+
+class SumPanel(NamedTuple):
+    """Curves of rSum by name over one quantity, ascending."""
+
+    quantity: str
+    values: Sequence[int]
+    curves: Mapping[str, Sequence[float]]
+
+
+def draw_sums(panels: Sequence[SumPanel], base: float, path: Path) -> None:
+    """Write a PNG file: rSum over each panel's quantity, above the plain cosine's."""
+    with _styled():
+        _drawn_sums(panels, base).savefig(path, dpi=DPI)
 
 
 def draw_plots(curves: Curves, kept: Path, memory: Path) -> None:
@@ -101,6 +117,26 @@ def _drawn_memory(curves: Curves) -> Figure:
     panel.margins(x=0.12, y=0.2)
     panel.legend(loc="center right")
     return figure
+
+
+def _drawn_sums(panels: Sequence[SumPanel], base: float) -> Figure:
+    figure = Figure(figsize=(4.6 * len(panels), 4.0), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+        _draw_base(axes, base)
+        for colour, (name, sums) in zip((HASH, PQ), panel.curves.items(), strict=True):
+            axes.plot(panel.values, sums, "o-", color=colour, label=name)
+        axes.set(xscale="log", xlabel=panel.quantity)
+        axes.set_xticks(panel.values, [_short(value) for value in panel.values])
+        axes.minorticks_off()
+        axes.margins(x=0.08, y=0.12)
+    axes.legend(loc="center right")
+    figure.axes[0].set_ylabel("Stage II without Stage I, rSum")
+    return figure
+
+
+def _short(count: int) -> str:
+    """A count in few letters: neighbours on a logarithmic axis stand close together."""
+    return f"{count / 1000:.3g}k" if count >= 1000 else str(count)
 
 
 def _draw_base(panel: Axes, base: float) -> None:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -133,6 +135,19 @@ def test_nearest_rows_are_in_the_one_order_with_oneself_first(
         np.testing.assert_array_equal(
             found.cosines[row], [scores[n] if n != MISSING else 0 for n in expected]
         )
+
+
+def test_neighbours_in_a_large_gallery_take_no_more_memory_than_in_a_small_one() -> None:
+    rng, peaks = np.random.default_rng(0), []
+    for count in (20_000, 80_000):
+        items = rng.standard_normal((count, 4)).astype(np.float16)
+        tracemalloc.start()
+        try:
+            nearest(items[:256], items, 10)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 def test_parts_of_a_side_that_do_not_fit_are_refused() -> None:
