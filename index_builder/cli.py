@@ -181,6 +181,11 @@ def _build_parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="serve LeaPRR, the checkpoint's pillar.safetensors (if it has one)",
     )
+    add(
+        "--learned",
+        action=argparse.BooleanOptionalAction,
+        help="serve the checkpoint's learned.safetensors (if it has one, and --bank has pairs)",
+    )
     add("--bits", type=int, help="hash bits of heads fitted here (64)")
     add("--shard-size", type=int, help="records done, or done again, at once (4096)")
     add("--batch-size", type=int, help="inputs given to the encoder at once (64)")

@@ -58,6 +58,7 @@ def describe(store: VersionStore, version: str | None = None) -> str:
         "bank": f"{bank.source}: {_pairs(bank.sizes) or 'none'}, z={bank.z}, seed {bank.seed}",
         "lists": manifest.lists.value,
         "pillar": _pillar(manifest),
+        "learned": _learned(manifest),
         "stage two": f"calibrated on {manifest.stage_two.calibrated_on}",
         "memory": f"anonymous {_mib(memory.anonymous)}, mapped {_mib(memory.mapped)}, "
         f"disk {_mib(memory.disk)}",
@@ -89,6 +90,12 @@ def _read(store: VersionStore, version: str | None) -> tuple[Manifest, Memory]:
     manifest = Manifest.load(layout.manifest)
     encoder = RootLayout(store.layout.root).encoder(manifest.encoder.digest)
     return manifest, Memory.of(layout, manifest, encoder)
+
+
+def _learned(manifest: Manifest) -> str:
+    if manifest.learned is None:
+        return "none"
+    return f"trained on {manifest.learned.trained_on or 'what it does not say'}"
 
 
 def _pillar(manifest: Manifest) -> str:

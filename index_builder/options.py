@@ -27,8 +27,8 @@ class ListsChoice(StrEnum):
 class BuildOptions(Frozen):
     """Everything `meet-build` can be told.
 
-    `max_bad` None stands for 1 % of the records, but at least 10; `pillar` None for whatever the
-    checkpoint has.
+    `max_bad` None stands for 1 % of the records, but at least 10; `pillar` and `learned`
+    None for whatever the checkpoint has.
     """
 
     gallery: str
@@ -45,6 +45,7 @@ class BuildOptions(Frozen):
     max_bad: int | None = Field(default=None, ge=0)
     thumbnails: bool = True
     pillar: bool | None = None
+    learned: bool | None = None
     keep_versions: int = Field(default=KEEP_VERSIONS, ge=1)
     bits: int = Field(default=64, ge=8, le=MAX_BITS, multiple_of=8)
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
@@ -57,7 +58,7 @@ class BuildOptions(Frozen):
 
     def shaping(self) -> dict[str, JsonValue]:
         """The options that change what a version holds."""
-        lists = {"lists", "lists_budget", "z", "pillar"}
+        lists = {"lists", "lists_budget", "z", "pillar", "learned"}
         names = {"bank", "bank_size", "thumbnails", "bits", "seed"}
         return self.model_dump(mode="json", include=lists | names)
 

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from index_builder.banking import gallery_bank, given_bank, write_bank, write_lists
 from index_builder.build import Bank, Clock, Tools
+from index_builder.contexts import take_learned, write_contexts
 from index_builder.encoding import encode_all, rejected_in, report
 from index_builder.heading import BuiltHeads, take_heads, write_codes
 from index_builder.neighbouring import take_pillar, write_pillar
@@ -17,7 +18,7 @@ from index_builder.planning import Plan
 from index_builder.quality import measure
 from index_builder.shards import Rejected, ShardStore
 from index_builder.snapshot import keep_snapshot
-from model.artifact.manifest import BankInfo, ListsKind, Manifest, PillarInfo
+from model.artifact.manifest import BankInfo, LearnedInfo, ListsKind, Manifest, PillarInfo
 from model.artifact.reader import open_version
 from model.artifact.store import VersionStore
 from model.artifact.writer import ArtifactWriter
@@ -38,6 +39,7 @@ class Made:
     heads: BuiltHeads
     lists: ListsKind
     pillar: PillarInfo | None
+    learned: LearnedInfo | None
 
 
 def build_version(plan: Plan, store: VersionStore, *, show_progress: bool = True) -> Manifest:
@@ -67,7 +69,8 @@ def build_version(plan: Plan, store: VersionStore, *, show_progress: bool = True
 
 
 def _run_stages(tools: Tools, plan: Plan, clock: Clock) -> Made:
-    reranker = take_pillar(plan.options)  # what is wrong with it is said before the encoder runs
+    # What is wrong with a re-ranker is said before the encoder runs.
+    reranker, learned = take_pillar(plan.options), take_learned(plan.options)
     with clock.stage("encode"):
         summaries = encode_all(tools, plan.gallery, "gallery", thumbnails=plan.options.thumbnails)
         rejected = rejected_in(summaries)
@@ -85,7 +88,9 @@ def _run_stages(tools: Tools, plan: Plan, clock: Clock) -> Made:
         lists = write_lists(tools, bank, contents.counts)
     with clock.stage("neighbours"):
         pillar = write_pillar(tools, reranker, bank, contents.counts)
-    return Made(contents, rejected, bank, heads, lists, pillar)
+    with clock.stage("contexts"):
+        context = write_contexts(tools, learned, heads.heads, bank, contents.counts)
+    return Made(contents, rejected, bank, heads, lists, pillar, context)
 
 
 def _bank(tools: Tools, plan: Plan, contents: Contents) -> tuple[Bank, JsonValue]:
@@ -130,6 +135,7 @@ def _manifest(version: str, plan: Plan, tools: Tools, made: Made) -> Manifest:
         bank=_bank_info(made.bank, options),
         lists=made.lists,
         pillar=made.pillar,
+        learned=made.learned,
         budget=CandidateBudget(),
         stage_two=tools.checkpoint.stage_two or StageTwo(),
         options={"gallery": options.gallery, "encoder": options.encoder, **options.shaping()},

@@ -9,6 +9,7 @@ from model.core.errors import CheckpointError
 from model.encoders.opening import open_encoder
 from model.encoders.protocols import Encoder
 from model.heads.heads import Heads
+from model.rerankers.learned.reranker import LEARNED_FILE, LearnedReranker
 from model.rerankers.weights import StageTwo
 
 HEADS_FILE = "heads.safetensors"
@@ -22,6 +23,7 @@ class Checkpoint:
     encoder: Encoder
     heads: Heads | None
     stage_two: StageTwo | None
+    learned: LearnedReranker | None = None
 
 
 def open_checkpoint(source: str | Path, device: str = "cpu") -> Checkpoint:
@@ -38,7 +40,9 @@ def open_checkpoint(source: str | Path, device: str = "cpu") -> Checkpoint:
             f"{heads_path} fits D={heads.config.embedding_dim}, "
             f"the encoder gives D={encoder.identity.embedding_dim}"
         )
-    return Checkpoint(encoder, heads, _stage_two(weights_path))
+    learned_path = directory / LEARNED_FILE
+    learned = LearnedReranker.load(learned_path) if learned_path.exists() else None
+    return Checkpoint(encoder, heads, _stage_two(weights_path), learned)
 
 
 def _stage_two(path: Path) -> StageTwo | None:

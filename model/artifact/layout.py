@@ -62,6 +62,11 @@ class SideLayout:
         """The cosine (N,) that a new entry of the bank must exceed to be among these."""
         return self.directory / "neighbour_reach.npy"
 
+    @property
+    def contexts(self) -> Path:
+        """What the bank's pairs say of every item (N, 3, D); only with a learned re-ranker."""
+        return self.directory / "contexts.npy"
+
 
 @dataclass(frozen=True)
 class VersionLayout:
@@ -83,6 +88,11 @@ class VersionLayout:
     def heads(self) -> Path:
         """Hash and PQ heads."""
         return self.directory / "heads.safetensors"
+
+    @property
+    def learned(self) -> Path:
+        """The learned re-ranker's networks; only where the checkpoint had them."""
+        return self.directory / "learned.safetensors"
 
     @property
     def pillar(self) -> Path:

@@ -50,6 +50,12 @@ class PillarInfo(Frozen):
     trained_on: str
 
 
+class LearnedInfo(Frozen):
+    """What the networks of the learned re-ranker saw."""
+
+    trained_on: str
+
+
 class Manifest(Frozen):
     """Everything about a version that its arrays do not say themselves.
 
@@ -73,6 +79,7 @@ class Manifest(Frozen):
     bank: BankInfo
     lists: ListsKind
     pillar: PillarInfo | None = None
+    learned: LearnedInfo | None = None
     budget: CandidateBudget
     stage_two: StageTwo
     options: dict[str, JsonValue]

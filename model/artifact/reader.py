@@ -30,6 +30,8 @@ from model.core.errors import (
 from model.core.types import ByteArray, HalfArray, Modality, RowArray
 from model.encoders.protocols import EncoderIdentity, EncoderKind
 from model.heads.heads import Heads
+from model.rerankers.learned.reranker import LearnedReranker
+from model.rerankers.pairs import Expansion
 from model.rerankers.pillar.reranker import PillarReranker
 
 
@@ -44,6 +46,7 @@ class ArtifactSide:
     pq_codes: ByteArray  # (N, M)
     reverse_lists: HalfArray | None  # (N, z)
     neighbours: NeighbourTable | None
+    contexts: HalfArray | None  # (N, 3, D)
 
     def __len__(self) -> int:
         """N."""
@@ -63,6 +66,7 @@ class Artifact:
     bank_partner: RowArray | None
     thumbnails: Thumbnails | None
     pillar: PillarReranker | None
+    learned: LearnedReranker | None
 
     @property
     def encoder_source(self) -> str:
@@ -159,6 +163,7 @@ def open_version(roots: RootLayout, layout: VersionLayout, manifest: Manifest) -
         bank_partner=_open_partner(layout, manifest),
         thumbnails=_open_thumbnails(layout, manifest),
         pillar=_open_pillar(layout, manifest),
+        learned=None if manifest.learned is None else LearnedReranker.load(layout.learned),
     )
 
 
@@ -200,6 +205,7 @@ def _open_side(layout: SideLayout, modality: Modality, manifest: Manifest) -> Ar
         if stored
         else None,
         neighbours=_open_neighbours(layout, modality, manifest),
+        contexts=_open_contexts(layout, n_items, manifest),
     )
     _check_side(layout, side, manifest)
     return side
@@ -225,6 +231,13 @@ def _open_neighbours(
     if manifest.pillar is None or modality.other not in manifest.bank.sizes:
         return None
     return NeighbourTable.map(layout, manifest.counts[modality], manifest.pillar.neighbours)
+
+
+def _open_contexts(layout: SideLayout, n_items: int, manifest: Manifest) -> HalfArray | None:
+    if manifest.learned is None:
+        return None
+    shape = (n_items, len(Expansion._fields), manifest.embedding_dim)
+    return map_array(layout.contexts, shape, np.float16)
 
 
 def _open_pillar(layout: VersionLayout, manifest: Manifest) -> PillarReranker | None:

@@ -21,6 +21,8 @@ from model.artifact.store import KEEP_VERSIONS, VersionStore
 from model.artifact.thumbnails import ThumbnailWriter
 from model.core.types import Modality, RowArray
 from model.heads.heads import Codes, Heads
+from model.rerankers.learned.reranker import LearnedReranker
+from model.rerankers.pairs import Expansion
 from model.rerankers.pillar.reranker import PillarReranker
 
 READABLE = 0o644
@@ -64,6 +66,15 @@ class ArtifactWriter:
     def neighbours(self, modality: Modality, n_items: int, depth: int) -> NeighbourWriter:
         """Writes the nearest neighbours (N, k) of one side."""
         return NeighbourWriter(self.layout.side(modality), n_items, depth)
+
+    def contexts(self, modality: Modality, n_items: int, dim: int) -> NpyStream:
+        """Writes the contexts (N, 3, D) of one side."""
+        shape = (n_items, len(Expansion._fields), dim)
+        return NpyStream(self.layout.side(modality).contexts, shape, np.float16)
+
+    def learned(self, reranker: LearnedReranker) -> None:
+        """Write the learned re-ranker's networks."""
+        reranker.save(self.layout.learned)
 
     def pillar(self, reranker: PillarReranker) -> None:
         """Write the pillar re-ranker's networks."""

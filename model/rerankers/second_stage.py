@@ -15,6 +15,8 @@ from model.artifact.reader import Artifact
 from model.core.errors import UnsupportedRerankError
 from model.core.types import Direction, FloatArray, Modality, RerankMode, RowArray
 from model.heads.heads import Heads
+from model.rerankers.learned.reranker import Case
+from model.rerankers.learned.serving import LearnedMode
 from model.rerankers.ordering import (
     AppliedRerank,
     Reranked,
@@ -23,8 +25,6 @@ from model.rerankers.ordering import (
     by_reference,
     by_relationship,
 )
-from model.rerankers.learned.reranker import Case
-from model.rerankers.learned.serving import LearnedMode
 from model.rerankers.pairs import Expansion, PairBank
 from model.rerankers.pillar.serving import PillarMode
 from model.rerankers.relationship import PairCosines, relationship

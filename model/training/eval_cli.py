@@ -174,7 +174,9 @@ def _parts(
     heads = opened.heads or fit_heads(config, (bank or split).embeddings, told.seed)
     weights = opened.stage_two or StageTwo()
     return [
-        measure_split(split.fold(i, told.folds), heads, weights, budget, bank)
+        measure_split(
+            split.fold(i, told.folds), heads, weights, budget, bank, learned=opened.learned
+        )
         for i in tqdm(range(told.folds), desc="folds", disable=told.folds == 1)
     ]
 

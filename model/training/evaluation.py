@@ -28,6 +28,8 @@ from model.core.types import (
 )
 from model.core.vectors import pack_signs
 from model.heads.heads import Heads
+from model.rerankers.learned.reranker import LearnedReranker
+from model.rerankers.learned.serving import LearnedMode
 from model.rerankers.pairs import PairBank
 from model.rerankers.reference import filtered, reference_order
 from model.rerankers.second_stage import SecondStage
@@ -169,14 +171,15 @@ def measure_split(
     budget: CandidateBudget,
     bank: Embedded | None,
     z: int = LIST_DEPTH,
+    learned: LearnedReranker | None = None,
 ) -> Measured:
     """The rankings of one split or fold; `bank` adds the inductive protocol, its pairs to both."""
     pairs = None if bank is None else pair_bank(bank, heads)
-    own = cascade_over(split, heads, stage_two, None, pairs, z)
+    own = cascade_over(split, heads, stage_two, None, pairs, z, learned)
     cascades = {RankingName.TRANSDUCTIVE: own}
     if bank is not None:
         cascades[RankingName.INDUCTIVE] = cascade_over(
-            split, heads, stage_two, bank.embeddings, pairs, z
+            split, heads, stage_two, bank.embeddings, pairs, z, learned
         )
     return Measured.of(split, cascades, budget)
 
@@ -251,6 +254,7 @@ def cascade_over(
     bank: Bank | None,
     pairs: PairBank | None = None,
     z: int = LIST_DEPTH,
+    learned: LearnedReranker | None = None,
 ) -> Cascade:
     """A cascade over a split held in memory, at the precision that an artifact stores.
 
@@ -264,7 +268,21 @@ def cascade_over(
         lists = reverse_lists(stored, np.asarray(over[modality.other], np.float16), z)
         index = HammingIndex.from_codes(codes.hash_codes)
         sides[modality] = CandidateSide(index, codes.pq_codes, stored, TableLists(lists))
-    return Cascade(heads, sides, SecondStage(stage_two, pairs, own_bank=bank is None))
+    mode = None if learned is None or pairs is None else learned_mode(learned, split, heads, pairs)
+    return Cascade(heads, sides, SecondStage(stage_two, pairs, own_bank=bank is None, learned=mode))
+
+
+def learned_mode(
+    reranker: LearnedReranker, split: Embedded, heads: Heads, pairs: PairBank
+) -> LearnedMode:
+    """The learned re-ranker over a split held in memory."""
+    return LearnedMode(reranker, contexts_of(split, heads, pairs))
+
+
+def contexts_of(split: Embedded, heads: Heads, pairs: PairBank) -> dict[Modality, HalfArray]:
+    """What a bank of pairs says of a split's items (N, 3, D), as an index stores it."""
+    halves = {m: e.astype(np.float16) for m, e in split.embeddings.items()}
+    return {m: pairs.contexts(m, e, heads.hash_space(m, e)) for m, e in halves.items()}
 
 
 def base_ranks(split: Embedded) -> PairRanks:

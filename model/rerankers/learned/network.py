@@ -70,6 +70,8 @@ def centred(
 ) -> Float[Tensor, "lists candidates terms"]:
     """Terms less their mean over a list's live candidates, except those that a list shares."""
     weights = live.to(terms.dtype)[..., None]
-    mean = (terms * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True).clamp_min(1)
+    mean = (terms * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True).clamp_min(
+        1
+    )
     mean[..., N_VARYING:] = 0
     return terms - mean
