@@ -1,4 +1,4 @@
-"""Stage II's orders over one query's candidates: by cosine, relationship, reference, pillars, learned."""
+"""Stage II's orders over one query's candidates, one function a mode."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -44,12 +44,15 @@ class Pairs:
         return cls(collection, rows, captions, np.searchsorted(rows, owners[text_rows]), text_rows)
 
     @classmethod
-    def sampled(cls, collection: Collection, size: int, seed: int) -> "Pairs":
+    def sampled(
+        cls, collection: Collection, size: int, seed: int, without: RowArray | None = None
+    ) -> "Pairs":
         """A bank: at most `size` images and `size` captions, an item's kept together.
 
-        A caption without its image there has -1 for it.
+        A caption without its image there has -1 for it; records in `without` are left out.
         """
-        bank = sample_bank(whole(collection), size, seed)
+        items = whole(collection) if without is None else whole(collection).drop(without)
+        bank = sample_bank(items, size, seed)
         images = bank.rows[bank.with_image]
         owners = collection.caption_record
         firsts = np.searchsorted(owners, bank.rows)
@@ -67,10 +70,20 @@ class Pairs:
         cut = min(max(1, round(share * len(order))), len(order) - 1)
         if cut < 1:
             raise DataFormatError(f"training needs two images or more, got {len(order)}")
-        held, kept = np.sort(order[:cut]), np.sort(order[cut:])
+        return self._without(order[:cut])
+
+    def folds(self, count: int, seed: int) -> "list[tuple[Pairs, Pairs]]":
+        """For each of `count` parts of the images, drawn by seed: the pairs without it, and it."""
+        order = np.random.default_rng(seed).permutation(len(self.image_rows))
+        return [self._without(held) for held in np.array_split(order, count)]
+
+    def _without(self, held: RowArray) -> "tuple[Pairs, Pairs]":
+        """The pairs of all other images, and those of the images at some positions."""
+        mask = np.zeros(len(self.image_rows), dtype=np.bool_)
+        mask[held] = True
         return (
-            self._of_rows(self.collection, self.image_rows[kept]),
-            self._of_rows(self.collection, self.image_rows[held]),
+            self._of_rows(self.collection, self.image_rows[~mask]),
+            self._of_rows(self.collection, self.image_rows[mask]),
         )
 
     def batches(self, size: int, rng: np.random.Generator) -> Iterator[RowArray]:

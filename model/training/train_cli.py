@@ -15,8 +15,9 @@ from model.encoders.opening import named_device
 from model.training.options import HeadsOptions, VSEOptions
 from model.training.pillar_options import RECIPES, PillarOptions, PillarRecipe
 from model.training.pillar_run import run_pillar
-from model.training.recipe import BIGRU, run_heads, run_vse
+from model.training.recipe import run_heads, run_vse
 from model.training.released.importing import run_import
+from model.training.vse_run import BIGRU
 
 Options = TypeVar("Options", VSEOptions, HeadsOptions, PillarOptions)
 AnyOptions = type[VSEOptions] | type[HeadsOptions] | type[PillarOptions]

@@ -30,6 +30,9 @@ class ListNetwork(nn.Module):
     cosines lie elsewhere are seen alike; all are scaled as they were spread in training.
     """
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, config: LearnedConfig, dropout: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(N_TERMS))
@@ -43,8 +46,8 @@ class ListNetwork(nn.Module):
             nn.GELU(),
             nn.Linear(config.width, 1),
         )
-        for last in (self.linear, self.hidden[-1]):
-            nn.init.zeros_(last.weight)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.hidden[-1].weight)  # type: ignore[arg-type]
 
     def forward(
         self, terms: Float[Tensor, "lists candidates terms"], live: Bool[Tensor, "lists candidates"]
@@ -53,7 +56,7 @@ class ListNetwork(nn.Module):
         scaled = (centred(terms, live) - self.mean) / self.spread
         place = torch.log1p(live.long().cumsum(dim=1) - live.long()) - PLACE_MEAN
         shown = torch.cat([scaled.clamp(-CLIP, CLIP), place[..., None]], dim=-1)
-        scores = (self.linear(scaled) + self.hidden(shown)).squeeze(-1)
+        scores: Tensor = (self.linear(scaled) + self.hidden(shown)).squeeze(-1)
         return scores.masked_fill(~live, MASKED)
 
     def standardise(
@@ -70,8 +73,7 @@ def centred(
 ) -> Float[Tensor, "lists candidates terms"]:
     """Terms less their mean over a list's live candidates, except those that a list shares."""
     weights = live.to(terms.dtype)[..., None]
-    mean = (terms * weights).sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True).clamp_min(
-        1
-    )
+    counts = weights.sum(dim=1, keepdim=True).clamp_min(1)
+    mean = (terms * weights).sum(dim=1, keepdim=True) / counts
     mean[..., N_VARYING:] = 0
     return terms - mean

@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from model.core.errors import CheckpointError
 from model.core.types import Direction, FloatArray
@@ -52,8 +53,9 @@ class LearnedReranker:
         """Scores (L,) of one list's terms (L, F), higher = better."""
         given = torch.from_numpy(terms)[None]
         with torch.inference_mode():
-            found = self.networks[case].eval()(given, torch.ones(given.shape[:2], dtype=torch.bool))
-        return found[0].numpy()
+            live = torch.ones(given.shape[:2], dtype=torch.bool)
+            found: FloatArray = self.networks[case].eval()(given, live)[0].numpy()
+        return found
 
     def save(self, path: Path) -> None:
         """Write one safetensors file; its metadata holds the config."""
@@ -75,14 +77,20 @@ class LearnedReranker:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                config = LearnedConfig.model_validate_json(metadata["config"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            found = cls.untrained(config, metadata.get("trained_on", ""))
-            for case, network in found.networks.items():
-                prefix = f"{case}."
-                network.load_state_dict(
-                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                )
-            return found
+            return cls._of_tensors(tensors, metadata)
         except _UNREADABLE as error:
             raise CheckpointError(f"{path} holds no learned re-ranker: {error}") from error
+
+    @classmethod
+    def _of_tensors(
+        cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+    ) -> "LearnedReranker":
+        config = LearnedConfig.model_validate_json(metadata["config"])
+        found = cls.untrained(config, metadata.get("trained_on", ""))
+        for case, network in found.networks.items():
+            prefix = f"{case}."
+            network.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
+        return found

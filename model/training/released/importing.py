@@ -1,6 +1,5 @@
 """`meet-train import`: a released checkpoint becomes a checkpoint directory."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from model.encoders.towers import VSE, VSEConfig
 from model.encoders.vse import TEXT, VSEParts, WordTable, save_vse
 from model.heads.heads import Heads
 from model.rerankers.weights import StageTwo
-from model.training.recipe import TRAINING_FILE, replacing
+from model.training.recipe import replacing
+from model.training.record import TrainingRecord
 from model.training.released.reading import Released, read_released
 from model.training.released.states import Tower, heads_of, image_tower, text_tower
 from model.training.released.tensors import contiguous
@@ -62,8 +62,7 @@ def run_import(checkpoint: Path, out: Path, vocabulary: Path | None) -> None:
         if imported.heads is not None:
             imported.heads.save(target / HEADS_FILE)
         (target / STAGE_TWO_FILE).write_text(StageTwo().model_dump_json(indent=2) + "\n")
-        record = {"imported": checkpoint.name, "heads": imported.heads is not None}
-        (target / TRAINING_FILE).write_text(json.dumps(record, indent=2) + "\n")
+        TrainingRecord(imported=checkpoint.name).write(target)
 
 
 def _towers(released: Released) -> _Imported:
