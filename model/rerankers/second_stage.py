@@ -115,8 +115,9 @@ class SecondStage:
 
     @property
     def default(self) -> RerankMode:
-        """The mode of a search that names none."""
-        return RerankMode.LEARNED if self._has_learned else RerankMode.RELATIONSHIP
+        """The mode of a search that names none: the learned one if it has earned it."""
+        earned = self._has_learned and self.learned is not None and self.learned.reranker.gain > 0
+        return RerankMode.LEARNED if earned else RerankMode.RELATIONSHIP
 
     @property
     def modes(self) -> list[RerankMode]:

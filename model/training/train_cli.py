@@ -1,4 +1,4 @@
-"""`meet-train`: a VSE, heads for any encoder, a pillar re-ranker, or the papers' checkpoints."""
+"""`meet-train`: a VSE, heads for any encoder, re-rankers, or the papers' checkpoints."""
 
 import argparse
 import sys
@@ -12,6 +12,10 @@ from pydantic import ValidationError
 from model.core.command import exit_status
 from model.core.errors import CodeShapeError, InputError
 from model.encoders.opening import named_device
+from model.rerankers.learned.reranker import LEARNED_FILE
+from model.rerankers.pillar.reranker import PILLAR_FILE
+from model.training.learned_options import LearnedOptions
+from model.training.learned_run import run_learned
 from model.training.options import HeadsOptions, VSEOptions
 from model.training.pillar_options import RECIPES, PillarOptions, PillarRecipe
 from model.training.pillar_run import run_pillar
@@ -19,8 +23,8 @@ from model.training.recipe import run_heads, run_vse
 from model.training.released.importing import run_import
 from model.training.vse_run import BIGRU
 
-Options = TypeVar("Options", VSEOptions, HeadsOptions, PillarOptions)
-AnyOptions = type[VSEOptions] | type[HeadsOptions] | type[PillarOptions]
+Options = TypeVar("Options", VSEOptions, HeadsOptions, PillarOptions, LearnedOptions)
+AnyOptions = type[VSEOptions] | type[HeadsOptions] | type[PillarOptions] | type[LearnedOptions]
 
 # What did best on Flickr8k's dev split; `benchmarks/flickr8k.md` has the figures.
 BIGRU_RECIPE = VSEOptions(epochs=8)
@@ -48,15 +52,13 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--device", default="cpu", help="cpu or cuda")
         _options(command, HeadsOptions, prefix="heads-", skip=("seed",))
     _add_pillar(commands.add_parser("pillar", help="train a pillar re-ranker for a checkpoint"))
+    _add_learned(commands.add_parser("learned", help="train a learned re-ranker for a checkpoint"))
     _add_import(commands.add_parser("import", help="bring in a released ESA or MEET checkpoint"))
     return root
 
 
 def _add_pillar(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--checkpoint", type=Path, required=True, help="whose encoder it is for")
-    command.add_argument("--data", required=True, help="a data set with a train split")
-    command.add_argument("--out", type=Path, help="the file (pillar.safetensors in CHECKPOINT)")
-    command.add_argument("--device", default="cpu", help="where the encoder runs: cpu or cuda")
+    _add_reranker(command, PILLAR_FILE)
     command.add_argument(
         "--recipe",
         type=PillarRecipe,
@@ -68,6 +70,18 @@ def _add_pillar(command: argparse.ArgumentParser) -> None:
     _options(command, PillarOptions, skip=("seed",), by_recipe=True)
 
 
+def _add_learned(command: argparse.ArgumentParser) -> None:
+    _add_reranker(command, LEARNED_FILE)
+    _options(command, LearnedOptions)
+
+
+def _add_reranker(command: argparse.ArgumentParser, file: str) -> None:
+    command.add_argument("--checkpoint", type=Path, required=True, help="whose encoder it is for")
+    command.add_argument("--data", required=True, help="a data set with a train split")
+    command.add_argument("--out", type=Path, help=f"the file ({file} in CHECKPOINT)")
+    command.add_argument("--device", default="cpu", help="where the encoder runs: cpu or cuda")
+
+
 def _add_import(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint", type=Path, required=True, help="the released .pth file")
     command.add_argument("--out", type=Path, required=True, help="checkpoint directory")
@@ -77,37 +91,60 @@ def _add_import(command: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
     told = parser().parse_args(argv)
-    return exit_status("meet-train", lambda: _run(told))
+    return exit_status("meet-train", lambda: RUNS[told.command](told))
 
 
-def _run(told: argparse.Namespace) -> None:
-    if told.command == "pillar":
-        _run_pillar(told)
-        return
-    if told.command == "import":
-        run_import(told.checkpoint, told.out, told.vocabulary)
-        return
-    given = _told(told, HeadsOptions, "heads_", skip=("seed",))
-    heads = _checked(HeadsOptions, {**given, "seed": told.seed}, "heads-")
-    if told.command == "heads":
-        if not 0 < told.held_out < 1:
-            raise InputError(f"--held-out is a share in (0, 1), got {told.held_out}")
-        run_heads(told.data, told.out, told.encoder, told.held_out, heads, told.device)
-        return
+def _run_vse(told: argparse.Namespace) -> None:
+    heads = _heads_options(told)
     recipe = BIGRU_RECIPE if told.text == BIGRU else TRANSFORMER_RECIPE
     if told.vision is not None:
         recipe = recipe.model_copy(update={"region_dropout": VISION_REGION_DROPOUT})
-    given = {n: v for n, v in _told(told, VSEOptions, "").items() if v is not None}
-    options = _checked(VSEOptions, {**recipe.model_dump(), **given})
+    options = _by_recipe(told, VSEOptions, recipe)
     device = named_device(told.device)
     run_vse(told.data, told.out, told.text, told.vision, options, heads, device)
 
 
+def _run_heads(told: argparse.Namespace) -> None:
+    if not 0 < told.held_out < 1:
+        raise InputError(f"--held-out is a share in (0, 1), got {told.held_out}")
+    options = _heads_options(told)
+    run_heads(told.data, told.out, told.encoder, told.held_out, options, told.device)
+
+
 def _run_pillar(told: argparse.Namespace) -> None:
-    given = {n: v for n, v in _told(told, PillarOptions, "").items() if v is not None}
-    options = _checked(PillarOptions, {**RECIPES[told.recipe].model_dump(), **given})
+    options = _by_recipe(told, PillarOptions, RECIPES[told.recipe])
     named_device(told.device)
     run_pillar(told.checkpoint, told.data, told.out, options, told.device)
+
+
+def _run_learned(told: argparse.Namespace) -> None:
+    options = _checked(LearnedOptions, _told(told, LearnedOptions, ""))
+    named_device(told.device)
+    run_learned(told.checkpoint, told.data, told.out, options, told.device)
+
+
+def _run_import(told: argparse.Namespace) -> None:
+    run_import(told.checkpoint, told.out, told.vocabulary)
+
+
+RUNS = {
+    "vse": _run_vse,
+    "heads": _run_heads,
+    "pillar": _run_pillar,
+    "learned": _run_learned,
+    "import": _run_import,
+}
+
+
+def _heads_options(told: argparse.Namespace) -> HeadsOptions:
+    given = _told(told, HeadsOptions, "heads_", skip=("seed",))
+    return _checked(HeadsOptions, {**given, "seed": told.seed}, "heads-")
+
+
+def _by_recipe(told: argparse.Namespace, options: type[Options], recipe: Options) -> Options:
+    """The recipe's options but for what was told."""
+    given = {n: v for n, v in _told(told, options, "").items() if v is not None}
+    return _checked(options, {**recipe.model_dump(), **given})
 
 
 def _checked(options: type[Options], values: dict[str, Any], prefix: str = "") -> Options:
