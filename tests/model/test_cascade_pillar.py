@@ -23,18 +23,12 @@ from model.rerankers.weights import StageTwo
 from model.training.evaluation import Bank, Embedded, list_ranks
 from model.training.pillar_evaluation import pool_scores, served_recalls
 from model.training.pillar_pools import Pool, PreparedPool
-from tests.model.training.pillar_world import sibling_split
+from tests.model.training.pillar_world import halves, sibling_split
 
 CONFIG = PillarConfig(width=16, heads=2)
 RERANKER = PillarReranker.untrained(CONFIG, seed=3)
 EVERYTHING = CandidateBudget(at_least=10**6)
 IMAGES = 30
-
-
-def halves(split: Embedded) -> Embedded:
-    """The split at the precision that an artifact stores, as float32."""
-    stored = {m: e.astype(np.float16).astype(np.float32) for m, e in split.embeddings.items()}
-    return Embedded(stored, split.image_of_text)
 
 
 SPLIT = halves(sibling_split(0, images=IMAGES))

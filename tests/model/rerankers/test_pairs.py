@@ -40,11 +40,12 @@ def test_an_expansion_is_the_mean_of_what_the_nearest_entries_are_paired_with() 
         query = unit(3, 1)[0]
         hash_space = heads.heads[modality].query_hash_space(query)
         found = bank.expand(modality, query, hash_space)
-        partners, nearest = np.zeros(DIM), np.zeros(DIM)
+        partners, nearest, alike = np.zeros(DIM), np.zeros(DIM), np.zeros(DIM)
         best = np.argsort(-(own @ query))[:NEIGHBOURS]
         for row, share in zip(best, shares(own[best] @ query), strict=True):
             of = [owners[row]] if modality is Modality.TEXT else np.flatnonzero(owners == row)
             known = [at for at in of if at >= 0]
+            alike += share * own[row]
             for at in known:
                 partners += share / len(known) * other[at]
         best = np.argsort(-(other @ query))[:NEIGHBOURS]
@@ -52,6 +53,9 @@ def test_an_expansion_is_the_mean_of_what_the_nearest_entries_are_paired_with() 
             nearest += share * other[row]
         np.testing.assert_allclose(found.partners, partners, atol=1e-5)
         np.testing.assert_allclose(found.nearest, nearest, atol=1e-5)
+        np.testing.assert_allclose(found.alike, alike, atol=1e-5)
+        stored = bank.contexts(modality, query[None].astype(np.float16), hash_space[None])
+        np.testing.assert_allclose(stored[0], np.stack(found), atol=2e-3)
 
 
 def test_an_entry_of_the_bank_leads_to_its_partner() -> None:

@@ -18,3 +18,9 @@ def sibling_split(seed: int, images: int = 100, noise: float = 0.3) -> Embedded:
     texts = np.concatenate([said, 1.5 * code[owners]], axis=1).astype(np.float32)
     image = np.concatenate([content, np.zeros_like(code)], axis=1)
     return Embedded({Modality.IMAGE: image, Modality.TEXT: l2_normalised(texts)}, owners)
+
+
+def halves(split: Embedded) -> Embedded:
+    """The split at the precision that an artifact stores, as float32."""
+    stored = {m: e.astype(np.float16).astype(np.float32) for m, e in split.embeddings.items()}
+    return Embedded(stored, split.image_of_text)
