@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -24,6 +23,7 @@ from model.training.cross_fit import Fold
 from model.training.evaluation import LIST_DEPTH, contexts_of, pair_bank
 
 BLOCK = 256
+ASKED = 1 + len(PairCosines.__dataclass_fields__)  # of a query's views: itself and these
 CUT_OFFS = (1, 5, 10)
 Views = Mapping[Modality, FloatArray]
 
@@ -105,14 +105,12 @@ def _ranked(
     As many of these as Stage I keeps of a gallery.
     """
     kept = max(depth, CandidateBudget(at_least=1).counts(len(items), depth)[1])
+    vectors, every = np.ascontiguousarray(items[:, 0]), np.arange(len(items))
     for start in range(0, len(queries), BLOCK):
-        block = queries[start : start + BLOCK]
-        for query, cosines in zip(block, block[:, 0] @ items[:, 0].T, strict=True):
-            rows = top_positions(cosines, np.arange(len(items)), kept)
-            pairs = PairCosines(*_cosines(items[rows, 0], query[1:3]))
-            related = relationship(cosines[rows], lists[rows], weights, pairs)
+        asked = queries[start : start + BLOCK, :ASKED]
+        block = asked.reshape(-1, vectors.shape[1]) @ vectors.T  # (B · 3, N)
+        for cosines, *pairs in block.reshape(*asked.shape[:2], -1):
+            rows = top_positions(cosines, every, kept)
+            found = PairCosines(*(of[rows] for of in pairs))
+            related = relationship(cosines[rows], lists[rows], weights, found)
             yield rows[top_positions(related.scores, rows, depth)]
-
-
-def _cosines(items: FloatArray, vectors: FloatArray) -> NDArray[np.float32]:
-    return vectors @ items.T
