@@ -27,9 +27,10 @@ from model.encoders.protocols import Encoder
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads
 from model.rerankers.weights import DirectionWeights, StageTwo
+from model.training.embedded import Embedded
 from model.training.embedding import embed_pairs
 from model.training.eval_cli import BANK_SIZE, KEEP_HASH, KEEP_PQ
-from model.training.evaluation import LIST_DEPTH, Embedded, evaluate_split
+from model.training.evaluation import LIST_DEPTH, evaluate_split
 from model.training.heads_training import train_heads
 from model.training.options import CodebookLearning, HeadsOptions
 from model.training.pairs import Pairs

@@ -30,7 +30,8 @@ from model.core.command import exit_status
 from model.core.errors import InputError, MissingExtraError
 from model.core.metrics import Recalls
 from model.core.types import Direction, Frozen, HalfArray, Modality
-from model.training.evaluation import LIST_DEPTH, Embedded, base_ranks, pair_bank
+from model.training.embedded import Embedded
+from model.training.evaluation import LIST_DEPTH, base_ranks, pair_bank
 
 SIZES = (0, 256, 1024, 4096, 16_384)
 DEPTHS = (8, 16, 32, 64, 128, 256)

@@ -17,9 +17,9 @@ from model.encoders.protocols import Encoder
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads, HeadsConfig
 from model.rerankers.weights import StageTwo
+from model.training.embedded import Embedded
 from model.training.embedding import embed_pairs
 from model.training.eval_cli import BANK_SIZE
-from model.training.evaluation import Embedded
 from model.training.pairs import Pairs
 from model.training.recipe import cache_of
 

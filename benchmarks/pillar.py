@@ -17,8 +17,9 @@ from model.core.metrics import Recalls
 from model.data.open import open_collection
 from model.encoders.protocols import Encoder
 from model.rerankers.pillar.reranker import PILLAR_FILE, PillarReranker
+from model.training.embedded import Embedded
 from model.training.embedding import embed_pairs
-from model.training.evaluation import Bank, Embedded
+from model.training.evaluation import Bank
 from model.training.pairs import Pairs
 from model.training.pillar_evaluation import PillarEvaluation, evaluate_pillar
 from model.training.recipe import cache_of

@@ -30,7 +30,8 @@ from model.rerankers.pillar.reranker import PillarReranker
 from model.rerankers.pillar.serving import PillarMode
 from model.rerankers.second_stage import SecondStage
 from model.rerankers.weights import StageTwo
-from model.training.evaluation import Bank, Embedded, cascade_over, list_ranks
+from model.training.embedded import Embedded
+from model.training.evaluation import Bank, cascade_over, list_ranks
 from model.training.pairs import Pairs
 from model.training.pillar_evaluation import evaluate_pillar
 from model.training.pillar_options import RECIPES, PillarOptions, PillarRecipe
@@ -108,8 +109,7 @@ def _served(split: Embedded, bank: Bank, reranker: PillarReranker) -> Recalls:
         options = SearchOptions(k=count, rerank=RerankMode.PILLAR)
         found = cascade.search(direction, split.embeddings[direction.query], options)
         lists[direction] = np.stack([ranking.rows for ranking in found])
-    ranks = list_ranks(split, lists)
-    return Recalls.of(ranks.i2t, ranks.t2i)
+    return Recalls.of(*list_ranks(split, lists))
 
 
 def _pools(

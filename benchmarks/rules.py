@@ -103,11 +103,12 @@ def at(family: Family, evidence: Evidences) -> Iterator[Ranked]:
     """A rule at its usual settings, then at the best of its grid in each direction."""
     for rule in family.usual:
         ranks = {d: rule_ranks(rule, seen) for d, seen in evidence.items()}
-        yield Ranked(family.name, setting(rule), _pair(ranks))
+        yield Ranked(family.name, setting(rule), PairRanks.of(ranks))
     if family.grid:
         best = {d: best_of(family.grid, seen) for d, seen in evidence.items()}
         told = "; ".join(f"{SHORT[d]}: {setting(best[d][0])}" for d in SHORT)
-        yield Ranked(family.name + BEST, told, _pair({d: ranks for d, (_, ranks) in best.items()}))
+        ranks = {d: own for d, (_, own) in best.items()}
+        yield Ranked(family.name + BEST, told, PairRanks.of(ranks))
 
 
 def best_of(grid: Sequence[Rule], seen: Evidence) -> tuple[Rule, RankArray]:
@@ -149,10 +150,6 @@ def _rows(
             recalls=Recalls.of(*one.ranks),
             ahead=ahead,
         )
-
-
-def _pair(ranks: Mapping[Direction, RankArray]) -> PairRanks:
-    return PairRanks(ranks[Direction.IMAGE_TO_TEXT], ranks[Direction.TEXT_TO_IMAGE])
 
 
 def table(rows: Sequence[Row]) -> str:

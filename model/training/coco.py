@@ -15,7 +15,8 @@ import numpy as np
 from model.core.errors import DataFormatError, InputError, MissingExtraError
 from model.core.types import Direction, RowArray
 from model.data.files import read_lines
-from model.training.evaluation import CASCADE, Embedded, Measured, Percent
+from model.training.embedded import Embedded
+from model.training.evaluation import CASCADE, Measured, Percent
 from model.training.pairs import Pairs
 from model.training.rankings import Lists, RankingName, leading
 

@@ -29,14 +29,9 @@ from model.training.coco import (
     read_ids,
 )
 from model.training.curves import curves_of
+from model.training.embedded import Embedded
 from model.training.embedding import embed_pairs
-from model.training.evaluation import (
-    Bank,
-    Embedded,
-    Measured,
-    evaluation_of,
-    measure_split,
-)
+from model.training.evaluation import Bank, Measured, evaluation_of, measure_split
 from model.training.index_evaluation import measure_index
 from model.training.pairs import Pairs
 from model.training.recipe import cache_of

@@ -14,8 +14,9 @@ from model.cascade import Cascade
 from model.core.errors import InputError
 from model.core.types import CandidateBudget, Modality, RowArray
 from model.encoders.opening import open_encoder
+from model.training.embedded import Embedded
 from model.training.embedding import embed_pairs
-from model.training.evaluation import Bank, Embedded, Measured, cascade_over
+from model.training.evaluation import Bank, Measured, cascade_over
 from model.training.pairs import Pairs
 from model.training.rankings import RankingName
 

@@ -7,7 +7,8 @@ import numpy as np
 from model.core.metrics import Recalls, ranks_of_pairs
 from model.core.types import Direction, FloatArray, Frozen, Modality, RowArray
 from model.rerankers.pillar.reranker import PillarReranker
-from model.training.evaluation import Bank, Embedded
+from model.training.embedded import Embedded
+from model.training.evaluation import Bank
 from model.training.pillar_pools import Pool, PreparedPool
 
 BLOCK = 256

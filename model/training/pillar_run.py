@@ -7,8 +7,8 @@ from model.core.errors import DataFormatError
 from model.core.types import Modality
 from model.data.open import open_collection
 from model.rerankers.pillar.reranker import PILLAR_FILE
+from model.training.embedded import Embedded
 from model.training.embedding import embed_pairs
-from model.training.evaluation import Embedded
 from model.training.pairs import Pairs
 from model.training.pillar_options import PillarOptions
 from model.training.pillar_pools import Pool, cut_pools

@@ -20,7 +20,7 @@ from model.rerankers.pillar.objective import (
 )
 from model.rerankers.pillar.reranker import PillarReranker
 from model.training.pillar_options import Optimiser, PillarOptions, Precision
-from model.training.pillar_pools import OPPOSITE, Pool, PreparedPool, QueryLists
+from model.training.pillar_pools import Pool, PreparedPool, QueryLists
 from model.training.state import RunState
 
 Watch = Callable[[PillarReranker], str]
@@ -127,7 +127,7 @@ def _direction_loss(
     """Losses of a direction's lists and of what they become in the other modality."""
     taken = pool.top(direction, rows)
     own = _scored(networks[direction], pool, direction, taken, options)
-    mapped_to = OPPOSITE[direction]
+    mapped_to = direction.other
     there = pool.mapped(direction, taken, rng)
     mapped = _scored(networks[mapped_to], pool, mapped_to, there, options)
     loss = options.triplet * triplet_loss(own.scores, own.positive)
