@@ -251,12 +251,14 @@ def list_ranks(split: Embedded, lists: Lists) -> PairRanks:
     return PairRanks.of({d: true_ranks(split.one_way(d), own) for d, own in lists.items()})
 
 
-def cascade_lists(cascade: Cascade, split: Embedded, budget: CandidateBudget) -> Lists:
+def cascade_lists(
+    cascade: Cascade, split: Embedded, budget: CandidateBudget, rerank: RerankMode | None = None
+) -> Lists:
     """All that the cascade lists of either direction: what Stage I keeps, in its final order."""
     lists = {}
     for direction in Direction:
         _, count = budget.counts(len(cascade.sides[direction.candidate]), HITS)
-        options = SearchOptions(k=count, budget=budget)
+        options = SearchOptions(k=count, budget=budget, rerank=rerank)
         lists[direction] = _orders(cascade, split, direction, options)
     return lists
 
