@@ -32,11 +32,11 @@ from benchmarks.whole_stage_two import WholeStageTwo
 from model.core.bootstrap import Interval, paired_difference
 from model.core.command import exit_status
 from model.core.metrics import PairRanks, Recalls, best_true_ranks, recall_at
-from model.core.types import CandidateBudget, Direction, Frozen, RankArray
-from model.training.eval_cli import KEEP_HASH, KEEP_PQ
+from model.core.types import Direction, Frozen, RankArray
 from model.training.evaluation import (
     LIST_DEPTH,
     PROTOCOLS,
+    SHARES_ALONE,
     SHORT,
     cascade_lists,
     cascade_over,
@@ -45,10 +45,6 @@ from model.training.evaluation import (
 )
 from model.training.rankings import RankingName
 
-UNBOUNDED = 2**31
-BUDGET = CandidateBudget(
-    keep_hash=KEEP_HASH, keep_pq=KEEP_PQ, at_least=1, max_hash=UNBOUNDED, max_pq=UNBOUNDED
-)
 DEFAULT, SERVED = "default Stage II", "served cascade"
 BEST = ", best"
 HEAD = ("ranking", "setting", *(f"{w} {c}" for w in SHORT.values() for c in ("R@1", "R@5", "R@10")))
@@ -130,14 +126,15 @@ def stage_two_ranks(opened: Opened, protocol: RankingName) -> tuple[PairRanks, P
     lists = whole.lists(bank, LIST_DEPTH)
     default = whole.ranks(lists, whole.expanded(pairs), own_bank=own)
     cascade = cascade_over(opened.split, opened.heads, opened.stage_two, bank, pairs)
-    return default, list_ranks(opened.split, cascade_lists(cascade, opened.split, BUDGET))
+    return default, list_ranks(opened.split, cascade_lists(cascade, opened.split, SHARES_ALONE))
 
 
 def _rows(
     opened: Opened, protocol: RankingName, ranked: Sequence[Ranked], draws: int, seed: int
 ) -> Iterator[Row]:
     default, served = stage_two_ranks(opened, protocol)
-    last = Ranked(SERVED, f"{KEEP_HASH:.0%}, then {KEEP_PQ:.0%} kept", served)
+    shares = SHARES_ALONE
+    last = Ranked(SERVED, f"{shares.keep_hash:.0%}, then {shares.keep_pq:.0%} kept", served)
     for one in (*ranked, Ranked(DEFAULT, "no Stage I", default), last):
         ahead = None
         if one.name != DEFAULT:

@@ -41,6 +41,9 @@ LIST_DEPTH = 128
 HITS = 10
 PROTOCOLS = (RankingName.TRANSDUCTIVE, RankingName.INDUCTIVE)
 CASCADE = "cascade"
+_UNBOUNDED = 2**31
+# Shares of the gallery and no bounds: what papers keep, whatever the gallery's size.
+SHARES_ALONE = CandidateBudget(at_least=1, max_hash=_UNBOUNDED, max_pq=_UNBOUNDED)
 
 
 class Percent(Frozen):
