@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from model.core.types import Direction, Frozen, RankArray
 
 CUTS = (1, 5, 10)
+SHORT = {Direction.IMAGE_TO_TEXT: "i2t", Direction.TEXT_TO_IMAGE: "t2i"}
 BLOCK_VALUES = 1 << 24
 
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from model.ann.faiss_door import HammingIndex
 from model.ann.selection import top_positions
 from model.cascade import CandidateSide, Cascade
-from model.core.metrics import PairRanks, Recalls, first_true
+from model.core.metrics import SHORT, PairRanks, Recalls, first_true
 from model.core.types import (
     CandidateBudget,
     Direction,
@@ -23,7 +23,7 @@ from model.core.vectors import pack_signs
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads, HeadsConfig
 from model.heads.product_quantiser import adc_scores, lookup_tables
-from model.training.evaluation import HITS, SHORT, Bank, Measured, cascade_lists, list_ranks
+from model.training.evaluation import HITS, Bank, Measured, cascade_lists, list_ranks
 from model.training.rankings import RankingName
 
 WIDTHS = (32, 64, 128, 256)

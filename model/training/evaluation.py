@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.ann.faiss_door import HammingIndex
 from model.cascade import CandidateSide, Cascade, SearchOptions
 from model.core.bootstrap import Interval, rsum_draws
-from model.core.metrics import PairRanks, RankSummaries, Recalls, ranks_of_pairs
+from model.core.metrics import SHORT, PairRanks, RankSummaries, Recalls, ranks_of_pairs
 from model.core.types import (
     CandidateBudget,
     Direction,
@@ -36,7 +36,6 @@ from model.training.embedded import Embedded
 from model.training.rankings import Lists, RankingName, true_ranks
 
 Bank = Mapping[Modality, NDArray[np.floating]]
-SHORT = {Direction.IMAGE_TO_TEXT: "i2t", Direction.TEXT_TO_IMAGE: "t2i"}
 LIST_DEPTH = 128
 HITS = 10
 PROTOCOLS = (RankingName.TRANSDUCTIVE, RankingName.INDUCTIVE)
