@@ -8,7 +8,6 @@ measured with the heads of the first row. Nothing is learned from the split that
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,8 +17,8 @@ from typing import Any
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from model.core.command import exit_status
-from model.core.errors import InputError
+from benchmarks.opened import as_typed
+from model.core.command import checked, exit_status
 from model.core.types import CandidateBudget, Frozen
 from model.data.selection import BANK_SIZE
 from model.heads.fitting import fit_heads
@@ -30,6 +29,7 @@ from model.training.embedder import Embedder
 from model.training.evaluation import LIST_DEPTH, SHARES_ALONE, evaluate_split
 from model.training.heads_training import train_heads
 from model.training.options import CodebookLearning, HeadsOptions
+from model.training.report import markdown
 
 FACTORS = (0.25, 4.0)  # of β1 and β2
 BITS = (32, 128, 256)
@@ -249,15 +249,15 @@ def weighted_terms(stage_two: StageTwo) -> list[str]:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown; a line names each group."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines: list[list[str]] = []
     group = rows[0].group if rows else ""
     for row in rows:
         if row.group != group:
-            lines.append(f"| **{row.group}** |" + " |" * (len(COLUMNS) - 1))
             group = row.group
+            lines.append([f"**{group}**", *[""] * (len(COLUMNS) - 1)])
         values = row.model_dump(exclude={"group", "name"}).values()
-        lines.append(f"| {row.name} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
-    return "\n".join(lines)
+        lines.append([row.name, *(f"{value:.1f}" for value in values)])
+    return markdown(COLUMNS, lines)
 
 
 def document(rows: Sequence[Row], command: str) -> str:
@@ -326,12 +326,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
     told = parser().parse_args(argv)
-    given = list(sys.argv[1:] if argv is None else argv)
-    return exit_status("benchmarks.ablation", lambda: _run(told, given))
+    command = as_typed("benchmarks.ablation", argv)
+    return exit_status("benchmarks.ablation", lambda: _run(told, command))
 
 
-def _run(told: argparse.Namespace, given: Sequence[str]) -> None:
-    command = shlex.join(["python", "-m", "benchmarks.ablation", *given])
+def _run(told: argparse.Namespace, command: str) -> None:
     rows = []
     for row in ablate(told):
         rows.append(row)
@@ -358,11 +357,7 @@ def _options(told: argparse.Namespace) -> HeadsOptions:
     values: dict[str, Any] = {"seed": told.seed}
     if told.epochs is not None:
         values["epochs"] = told.epochs
-    try:
-        return HeadsOptions(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"--{first['loc'][0]}: {first['msg']}, got {first['input']}") from error
+    return checked(HeadsOptions, values)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ all a service has the cosine alone, and the transductive protocol its lists with
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,8 +19,8 @@ from benchmarks.opened import (
     Opened,
     WholeBank,
     arguments,
+    as_typed,
     check,
-    markdown,
     open_whole_bank,
     write_out,
 )
@@ -32,6 +31,7 @@ from model.core.metrics import Recalls
 from model.core.types import Direction, Frozen, HalfArray, Modality
 from model.training.embedded import Embedded
 from model.training.evaluation import LIST_DEPTH, base_ranks, pair_bank
+from model.training.report import markdown
 
 SIZES = (0, 256, 1024, 4096, 16_384)
 DEPTHS = (8, 16, 32, 64, 128, 256)
@@ -182,8 +182,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
     told = parser().parse_args(argv)
-    given = list(sys.argv[1:] if argv is None else argv)
-    command = shlex.join(["python", "-m", "benchmarks.bank_sizes", *given])
+    command = as_typed("benchmarks.bank_sizes", argv)
     return exit_status("benchmarks.bank_sizes", lambda: _run(told, command))
 
 

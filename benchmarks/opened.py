@@ -1,6 +1,8 @@
 """What the comparisons of Stage II begin with: a checkpoint, a split to ask, and a bank."""
 
 import argparse
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +83,11 @@ def arguments(prog: str, description: str | None) -> argparse.ArgumentParser:
     return root
 
 
+def as_typed(prog: str, argv: Sequence[str] | None) -> str:
+    """The command line as it was typed, for a document to say how it was made."""
+    return shlex.join(["python", "-m", prog, *(sys.argv[1:] if argv is None else argv)])
+
+
 def add_bootstrap(root: argparse.ArgumentParser) -> None:
     """The flag of commands that give intervals."""
     root.add_argument("--bootstrap", type=int, default=DRAWS, help="draws of images")
@@ -124,9 +131,3 @@ def write_out(folder: Path | None, stem: str, document: str, as_json: str) -> No
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{stem}.md").write_text(document, encoding="utf-8")
     (folder / f"{stem}.json").write_text(as_json + "\n", encoding="utf-8")
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, the first column to the left and the others to the right."""
-    marks = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, marks, *rows))

@@ -10,7 +10,6 @@ weights saw held-out pairs of the train split, does not have.
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -22,8 +21,8 @@ from benchmarks.opened import (
     Opened,
     add_bootstrap,
     arguments,
+    as_typed,
     check,
-    markdown,
     open_with_bank,
     write_out,
 )
@@ -31,19 +30,19 @@ from benchmarks.simple_rules import FAMILIES, Family, Rule, setting
 from benchmarks.whole_stage_two import WholeStageTwo
 from model.core.bootstrap import Interval, paired_difference
 from model.core.command import exit_status
-from model.core.metrics import PairRanks, Recalls, best_true_ranks, recall_at
+from model.core.metrics import SHORT, PairRanks, Recalls, best_true_ranks, recall_at
 from model.core.types import Direction, Frozen, RankArray
 from model.training.evaluation import (
     LIST_DEPTH,
     PROTOCOLS,
     SHARES_ALONE,
-    SHORT,
     cascade_lists,
     cascade_over,
     list_ranks,
     pair_bank,
 )
 from model.training.rankings import RankingName
+from model.training.report import markdown
 
 DEFAULT, SERVED = "default Stage II", "served cascade"
 BEST = ", best"
@@ -202,8 +201,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
     told = parser().parse_args(argv)
-    given = list(sys.argv[1:] if argv is None else argv)
-    command = shlex.join(["python", "-m", "benchmarks.rules", *given])
+    command = as_typed("benchmarks.rules", argv)
     return exit_status("benchmarks.rules", lambda: _run(told, command))
 
 

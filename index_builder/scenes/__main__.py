@@ -10,9 +10,8 @@ from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
 from index_builder.scenes.generate import generate_gallery
 from index_builder.scenes.split import SceneSplit
+from model.core.command import BAD_INPUT
 from model.core.errors import InputError
-
-BAD_INPUT = 2
 
 _DEFAULT_SEED = 7
 _BAR_DELAY_S = 0.5

@@ -5,12 +5,10 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import ValidationError
-
-from model.core.command import exit_status
-from model.core.errors import CodeShapeError, InputError
+from model.core.command import checked, exit_status
+from model.core.errors import InputError
 from model.encoders.opening import named_device
 from model.training.options import HeadsOptions, VSEOptions
 from model.training.pillar_options import RECIPES, PillarOptions, PillarRecipe
@@ -18,7 +16,6 @@ from model.training.pillar_run import run_pillar
 from model.training.recipe import BIGRU, run_heads, run_vse
 from model.training.released.importing import run_import
 
-Options = TypeVar("Options", VSEOptions, HeadsOptions, PillarOptions)
 AnyOptions = type[VSEOptions] | type[HeadsOptions] | type[PillarOptions]
 
 # What did best on Flickr8k's dev split; `benchmarks/flickr8k.md` has the figures.
@@ -87,7 +84,7 @@ def _run(told: argparse.Namespace) -> None:
         run_import(told.checkpoint, told.out, told.vocabulary)
         return
     given = _told(told, HeadsOptions, "heads_", skip=("seed",))
-    heads = _checked(HeadsOptions, {**given, "seed": told.seed}, "heads-")
+    heads = checked(HeadsOptions, {**given, "seed": told.seed}, "heads-")
     if told.command == "heads":
         if not 0 < told.held_out < 1:
             raise InputError(f"--held-out is a share in (0, 1), got {told.held_out}")
@@ -97,28 +94,16 @@ def _run(told: argparse.Namespace) -> None:
     if told.vision is not None:
         recipe = recipe.model_copy(update={"region_dropout": VISION_REGION_DROPOUT})
     given = {n: v for n, v in _told(told, VSEOptions, "").items() if v is not None}
-    options = _checked(VSEOptions, {**recipe.model_dump(), **given})
+    options = checked(VSEOptions, {**recipe.model_dump(), **given})
     device = named_device(told.device)
     run_vse(told.data, told.out, told.text, told.vision, options, heads, device)
 
 
 def _run_pillar(told: argparse.Namespace) -> None:
     given = {n: v for n, v in _told(told, PillarOptions, "").items() if v is not None}
-    options = _checked(PillarOptions, {**RECIPES[told.recipe].model_dump(), **given})
+    options = checked(PillarOptions, {**RECIPES[told.recipe].model_dump(), **given})
     named_device(told.device)
     run_pillar(told.checkpoint, told.data, told.out, options, told.device)
-
-
-def _checked(options: type[Options], values: dict[str, Any], prefix: str = "") -> Options:
-    """The options, or an error that names the first flag that breaks its rule."""
-    try:
-        return options(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:
-            raise CodeShapeError(first["msg"]) from error
-        flag = prefix + str(first["loc"][0]).replace("_", "-")
-        raise InputError(f"--{flag}: {first['msg']}, got {first['input']}") from error
 
 
 def _options(
