@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from tqdm import tqdm
 
 from benchmarks.opened import as_typed
 from model.core.command import checked, exit_status
@@ -23,6 +22,7 @@ from model.core.types import CandidateBudget, Frozen
 from model.data.selection import BANK_SIZE
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads
+from model.progress import bar
 from model.rerankers.weights import DirectionWeights, StageTwo
 from model.training.embedded import Embedded
 from model.training.embedder import Embedder
@@ -349,7 +349,7 @@ def ablate(told: argparse.Namespace) -> Iterator[Row]:
     wanted = {"default", *(told.only or GROUPS)}
     if opened.checkpoint.heads is not None:
         yield world.measure(replace(chosen[0], name="the checkpoint"), opened.checkpoint.heads)
-    for one in tqdm([one for one in chosen if one.group in wanted], desc="variations"):
+    for one in bar([one for one in chosen if one.group in wanted], desc="variations"):
         yield world.measure(one)
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.opened import (
     Opened,
@@ -29,6 +28,7 @@ from model.core.command import exit_status
 from model.core.errors import InputError, MissingExtraError
 from model.core.metrics import Recalls
 from model.core.types import Direction, Frozen, HalfArray, Modality
+from model.progress import bar
 from model.training.embedded import Embedded
 from model.training.evaluation import LIST_DEPTH, base_ranks, pair_bank
 from model.training.report import markdown
@@ -69,7 +69,7 @@ def measure(opened: Opened, whole: WholeBank, sizes: Sequence[int], seed: int) -
     stage_two = WholeStageTwo.of(opened.split, opened.heads, opened.stage_two)
     own = stage_two.lists(None, max(DEPTHS))
     banks = [whole.sample(size, seed) for size in (*sizes, whole.size) if size]
-    rows = [size_row(stage_two, bank, own) for bank in tqdm(banks, desc="banks")]
+    rows = [size_row(stage_two, bank, own) for bank in bar(banks, desc="banks")]
     if 0 in sizes:
         rows.insert(0, without_bank(stage_two, own, base))
     return Found(
@@ -108,7 +108,7 @@ def depth_rows(
     """Both protocols with one bank and lists of each depth: the first of the longest."""
     said = stage_two.expanded(pair_bank(bank, stage_two.heads))
     given = stage_two.lists(bank.embeddings, max(DEPTHS))
-    for z in tqdm(DEPTHS, desc="depths"):
+    for z in bar(DEPTHS, desc="depths"):
         inductive = stage_two.ranks(shortened(given, z), said, own_bank=False)
         transductive = stage_two.ranks(shortened(own, z), said, own_bank=True)
         yield DepthRow(

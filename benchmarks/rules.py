@@ -14,8 +14,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from benchmarks.evidence import Evidence, Sought
 from benchmarks.opened import (
     Opened,
@@ -32,6 +30,7 @@ from model.core.bootstrap import Interval, paired_difference
 from model.core.command import exit_status
 from model.core.metrics import SHORT, PairRanks, Recalls, best_true_ranks, recall_at
 from model.core.types import Direction, Frozen, RankArray
+from model.progress import bar
 from model.training.evaluation import (
     LIST_DEPTH,
     PROTOCOLS,
@@ -80,7 +79,7 @@ def compare(opened: Opened, draws: int, seed: int) -> Iterator[Row]:
     sought = {d: Sought.of(opened.split, opened.bank, d) for d in Direction}
     for protocol in reversed(PROTOCOLS):
         evidence = evidence_of(opened, sought, protocol)
-        ranked = [one for family in tqdm(FAMILIES, desc=protocol) for one in at(family, evidence)]
+        ranked = [one for family in bar(FAMILIES, desc=protocol) for one in at(family, evidence)]
         yield from _rows(opened, protocol, ranked, draws, seed)
 
 

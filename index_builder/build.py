@@ -1,13 +1,11 @@
 """What passes between the stages of a build, and what each of them works with."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
-from tqdm import tqdm
 
 from index_builder.options import BuildOptions
 from index_builder.shards import ShardStore
@@ -17,6 +15,7 @@ from model.checkpoint import Checkpoint
 from model.core.closing import Closing
 from model.core.types import HalfArray, Modality, RowArray
 from model.encoders.protocols import Encoder
+from model.progress import bar
 
 
 class Placed:
@@ -65,9 +64,7 @@ class Progress(Closing):
 
     def __init__(self, name: str, total: int, unit: str, *, shown: bool) -> None:
         """Start at nothing."""
-        self._bar = tqdm(
-            total=total, desc=name, unit=f" {unit}", disable=not shown, file=sys.stderr
-        )
+        self._bar = bar(desc=name, total=total, unit=f" {unit}", disable=not shown)
 
     def __call__(self, count: int) -> None:
         """So many more are done."""

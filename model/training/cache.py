@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from model.data.records import Collection
+from model.progress import bar
 
 
 def fingerprint(collection: Collection, *parts: object) -> str:
@@ -48,7 +48,7 @@ def cached(
         path.parent.mkdir(parents=True, exist_ok=True)
         partial, done = path.with_suffix(".partial"), path.with_suffix(".done")
         first = json.loads(done.read_text()) if done.exists() and partial.exists() else 0
-        for i in tqdm(range(first, len(blocks)), desc=label, initial=first, total=len(blocks)):
+        for i in bar(range(first, len(blocks)), desc=label, initial=first, total=len(blocks)):
             block: NDArray[np.floating] = compute(i)
             shape = (n_rows, *block.shape[1:])
             out = np.lib.format.open_memmap(partial, "r+" if i else "w+", block.dtype, shape)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from tqdm import tqdm
-
 from model.core.bootstrap import DRAWS
 from model.core.command import exit_status
 from model.core.errors import InputError, MeetError, MissingExtraError
 from model.core.types import CandidateBudget
 from model.data.open import open_collection
 from model.data.selection import BANK_SIZE
+from model.progress import bar
 from model.training.coco import (
     CocoIds,
     CocoMetrics,
@@ -161,7 +160,7 @@ def _parts(
     heads = opened.heads((bank or split).embeddings, told.seed)
     return [
         measure_split(split.fold(i, told.folds), heads, opened.stage_two, budget, bank)
-        for i in tqdm(range(told.folds), desc="folds", disable=told.folds == 1)
+        for i in bar(range(told.folds), desc="folds", disable=told.folds == 1)
     ]
 
 
