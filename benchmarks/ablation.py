@@ -8,7 +8,6 @@ measured with the heads of the first row. Nothing is learned from the split that
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,29 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from tqdm import tqdm
 
-from model.checkpoint import open_checkpoint
-from model.core.command import exit_status
-from model.core.errors import InputError
+from benchmarks.opened import as_typed
+from model.core.command import checked, exit_status
 from model.core.types import CandidateBudget, Frozen
-from model.data.open import open_collection
-from model.encoders.protocols import Encoder
+from model.data.selection import BANK_SIZE
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads
+from model.progress import bar
 from model.rerankers.weights import DirectionWeights, StageTwo
-from model.training.embedding import embed_pairs
-from model.training.eval_cli import BANK_SIZE, KEEP_HASH, KEEP_PQ
-from model.training.evaluation import LIST_DEPTH, Embedded, evaluate_split
+from model.training.embedded import Embedded
+from model.training.embedder import Embedder
+from model.training.evaluation import LIST_DEPTH, SHARES_ALONE, evaluate_split
 from model.training.heads_training import train_heads
 from model.training.options import CodebookLearning, HeadsOptions
-from model.training.pairs import Pairs
-from model.training.recipe import cache_of
+from model.training.report import markdown
 
-UNBOUNDED = 2**31
-BUDGET = CandidateBudget(
-    keep_hash=KEEP_HASH, keep_pq=KEEP_PQ, at_least=1, max_hash=UNBOUNDED, max_pq=UNBOUNDED
-)
 FACTORS = (0.25, 4.0)  # of β1 and β2
 BITS = (32, 128, 256)
 SUBSPACES, CENTROIDS = (4, 16), (16, 64)
@@ -69,7 +61,7 @@ class Variation:
     heads: HeadsOptions
     stage_two: StageTwo
     trained: bool = True
-    budget: CandidateBudget = BUDGET
+    budget: CandidateBudget = SHARES_ALONE
     z: int = LIST_DEPTH
 
 
@@ -97,20 +89,11 @@ class World:
     made: dict[tuple[HeadsOptions, bool], Heads] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, told: argparse.Namespace, encoder: Encoder) -> "World":
-        """The three sets under an encoder; embeddings are cached beside the checkpoint."""
-        if told.bank_size < 1:
-            raise InputError(f"a bank holds one entry or more, got --bank-size {told.bank_size}")
-        cache = cache_of(Path(told.checkpoint).resolve())
-
-        def embedded(pairs: Pairs) -> Embedded:
-            return Embedded(embed_pairs(encoder, pairs, cache), pairs.image_of_text)
-
-        return cls(
-            embedded(Pairs.of(open_collection(told.data, "train"))),
-            embedded(Pairs.of(open_collection(told.data, told.split))),
-            embedded(Pairs.sampled(open_collection(told.bank), told.bank_size, told.seed)),
-        )
+    def of(cls, told: argparse.Namespace, opened: Embedder) -> "World":
+        """The three sets under a checkpoint's encoder."""
+        bank = opened.bank(told.bank, told.bank_size, told.seed)
+        train, split = (opened.split(told.data, name) for name in ("train", told.split))
+        return cls(train, split, bank)
 
     def heads(self, options: HeadsOptions, *, trained: bool) -> Heads:
         """Heads of some options, made once."""
@@ -266,15 +249,15 @@ def weighted_terms(stage_two: StageTwo) -> list[str]:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown; a line names each group."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines: list[list[str]] = []
     group = rows[0].group if rows else ""
     for row in rows:
         if row.group != group:
-            lines.append(f"| **{row.group}** |" + " |" * (len(COLUMNS) - 1))
             group = row.group
+            lines.append([f"**{group}**", *[""] * (len(COLUMNS) - 1)])
         values = row.model_dump(exclude={"group", "name"}).values()
-        lines.append(f"| {row.name} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
-    return "\n".join(lines)
+        lines.append([row.name, *(f"{value:.1f}" for value in values)])
+    return markdown(COLUMNS, lines)
 
 
 def document(rows: Sequence[Row], command: str) -> str:
@@ -343,12 +326,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
     told = parser().parse_args(argv)
-    given = list(sys.argv[1:] if argv is None else argv)
-    return exit_status("benchmarks.ablation", lambda: _run(told, given))
+    command = as_typed("benchmarks.ablation", argv)
+    return exit_status("benchmarks.ablation", lambda: _run(told, command))
 
 
-def _run(told: argparse.Namespace, given: Sequence[str]) -> None:
-    command = shlex.join(["python", "-m", "benchmarks.ablation", *given])
+def _run(told: argparse.Namespace, command: str) -> None:
     rows = []
     for row in ablate(told):
         rows.append(row)
@@ -361,13 +343,13 @@ def _run(told: argparse.Namespace, given: Sequence[str]) -> None:
 def ablate(told: argparse.Namespace) -> Iterator[Row]:
     """Every row that is asked for, the checkpoint as it is before them."""
     options = _options(told)
-    opened = open_checkpoint(told.checkpoint)
-    world = World.of(told, opened.encoder)
-    chosen = variations(options, opened.stage_two or StageTwo())
+    opened = Embedder.open(told.checkpoint)
+    world = World.of(told, opened)
+    chosen = variations(options, opened.stage_two)
     wanted = {"default", *(told.only or GROUPS)}
-    if opened.heads is not None:
-        yield world.measure(replace(chosen[0], name="the checkpoint"), opened.heads)
-    for one in tqdm([one for one in chosen if one.group in wanted], desc="variations"):
+    if opened.checkpoint.heads is not None:
+        yield world.measure(replace(chosen[0], name="the checkpoint"), opened.checkpoint.heads)
+    for one in bar([one for one in chosen if one.group in wanted], desc="variations"):
         yield world.measure(one)
 
 
@@ -375,11 +357,7 @@ def _options(told: argparse.Namespace) -> HeadsOptions:
     values: dict[str, Any] = {"seed": told.seed}
     if told.epochs is not None:
         values["epochs"] = told.epochs
-    try:
-        return HeadsOptions(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"--{first['loc'][0]}: {first['msg']}, got {first['input']}") from error
+    return checked(HeadsOptions, values)
 
 
 if __name__ == "__main__":

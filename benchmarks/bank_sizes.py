@@ -8,20 +8,18 @@ all a service has the cosine alone, and the transductive protocol its lists with
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.opened import (
     Opened,
     WholeBank,
     arguments,
+    as_typed,
     check,
-    markdown,
     open_whole_bank,
     write_out,
 )
@@ -30,7 +28,10 @@ from model.core.command import exit_status
 from model.core.errors import InputError, MissingExtraError
 from model.core.metrics import Recalls
 from model.core.types import Direction, Frozen, HalfArray, Modality
-from model.training.evaluation import LIST_DEPTH, Embedded, base_ranks, pair_bank
+from model.progress import bar
+from model.training.embedded import Embedded
+from model.training.evaluation import LIST_DEPTH, base_ranks, pair_bank
+from model.training.report import markdown
 
 SIZES = (0, 256, 1024, 4096, 16_384)
 DEPTHS = (8, 16, 32, 64, 128, 256)
@@ -68,7 +69,7 @@ def measure(opened: Opened, whole: WholeBank, sizes: Sequence[int], seed: int) -
     stage_two = WholeStageTwo.of(opened.split, opened.heads, opened.stage_two)
     own = stage_two.lists(None, max(DEPTHS))
     banks = [whole.sample(size, seed) for size in (*sizes, whole.size) if size]
-    rows = [size_row(stage_two, bank, own) for bank in tqdm(banks, desc="banks")]
+    rows = [size_row(stage_two, bank, own) for bank in bar(banks, desc="banks")]
     if 0 in sizes:
         rows.insert(0, without_bank(stage_two, own, base))
     return Found(
@@ -107,7 +108,7 @@ def depth_rows(
     """Both protocols with one bank and lists of each depth: the first of the longest."""
     said = stage_two.expanded(pair_bank(bank, stage_two.heads))
     given = stage_two.lists(bank.embeddings, max(DEPTHS))
-    for z in tqdm(DEPTHS, desc="depths"):
+    for z in bar(DEPTHS, desc="depths"):
         inductive = stage_two.ranks(shortened(given, z), said, own_bank=False)
         transductive = stage_two.ranks(shortened(own, z), said, own_bank=True)
         yield DepthRow(
@@ -181,8 +182,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
     told = parser().parse_args(argv)
-    given = list(sys.argv[1:] if argv is None else argv)
-    command = shlex.join(["python", "-m", "benchmarks.bank_sizes", *given])
+    command = as_typed("benchmarks.bank_sizes", argv)
     return exit_status("benchmarks.bank_sizes", lambda: _run(told, command))
 
 

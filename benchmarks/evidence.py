@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.core.types import Direction, FloatArray, Modality, RankArray, RowArray
 from model.core.vectors import l2_normalised
-from model.training.evaluation import Embedded
+from model.training.embedded import Embedded
 
 NEAREST = 500  # as many of a candidate's highest cosines to the bank are kept
 SHARPNESS = (5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 100.0)  # inverse temperatures that rules ask for

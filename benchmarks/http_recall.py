@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 
 import httpx
 import numpy as np
-from tqdm import tqdm
 
 from model.core.metrics import CUTS, Recalls
 from model.data.open import open_collection
 from model.data.records import Collection
+from model.progress import bar
 
 DEPTH = max(CUTS)
 
@@ -29,7 +29,7 @@ def recalls_over_http(client: httpx.Client, collection: Collection, step: int = 
 
 
 def _image_ranks(client: httpx.Client, collection: Collection, step: int) -> Iterator[int]:
-    for row in tqdm(collection.image_rows[::step], desc="photos"):
+    for row in bar(collection.image_rows[::step], desc="photos"):
         record = collection.records[row]
         if record.image is None:
             continue
@@ -41,7 +41,7 @@ def _image_ranks(client: httpx.Client, collection: Collection, step: int) -> Ite
 
 def _text_ranks(client: httpx.Client, collection: Collection, step: int) -> Iterator[int]:
     owners = collection.caption_record
-    for row in tqdm(range(0, len(owners), step), desc="captions"):
+    for row in bar(range(0, len(owners), step), desc="captions"):
         told = {"query": collection.captions[row], "k": DEPTH}
         answer = client.post("/search/text-to-image", json=told)
         yield _rank(answer, {collection.records[owners[row]].id})

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from model.core.errors import InputError
 from model.core.types import FloatArray, Modality
 from model.core.vectors import l2_normalised
-from model.training.evaluation import Embedded
+from model.training.embedded import Embedded
 from model.training.pairs import Pairs
 from model.training.pillar_pools import Pool
 

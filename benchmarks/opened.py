@@ -1,27 +1,25 @@
 """What the comparisons of Stage II begin with: a checkpoint, a split to ask, and a bank."""
 
 import argparse
-from collections.abc import Sequence
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from model.checkpoint import open_checkpoint
 from model.core.bootstrap import DRAWS
 from model.core.errors import InputError
 from model.core.types import FloatArray, Modality
 from model.data.open import open_collection
 from model.data.records import Collection
-from model.encoders.protocols import Encoder
-from model.heads.fitting import fit_heads
-from model.heads.heads import Heads, HeadsConfig
+from model.data.selection import BANK_SIZE
+from model.heads.heads import Heads
 from model.rerankers.weights import StageTwo
-from model.training.embedding import embed_pairs
-from model.training.eval_cli import BANK_SIZE
-from model.training.evaluation import Embedded
+from model.training.embedded import Embedded
+from model.training.embedder import Embedder
 from model.training.pairs import Pairs
-from model.training.recipe import cache_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,11 @@ class Opened:
     heads: Heads
     stage_two: StageTwo
 
+    @classmethod
+    def of(cls, embedder: Embedder, split: Embedded, bank: Embedded, seed: int) -> "Opened":
+        """A split and a bank, with heads as `meet-eval` fits them where there are none."""
+        return cls(split, bank, embedder.heads(bank.embeddings, seed), embedder.stage_two)
+
 
 @dataclass(frozen=True)
 class WholeBank:
@@ -40,7 +43,14 @@ class WholeBank:
 
     collection: Collection
     pairs: Pairs
-    embeddings: dict[Modality, FloatArray]
+    embeddings: Mapping[Modality, FloatArray]
+
+    @classmethod
+    def of(cls, embedder: Embedder, collection: Collection, seed: int) -> "WholeBank":
+        """All of a collection."""
+        most = max(len(collection.records), len(collection.captions))
+        pairs = Pairs.sampled(collection, most, seed)
+        return cls(collection, pairs, embedder.embedded(pairs).embeddings)
 
     @property
     def size(self) -> int:
@@ -73,6 +83,11 @@ def arguments(prog: str, description: str | None) -> argparse.ArgumentParser:
     return root
 
 
+def as_typed(prog: str, argv: Sequence[str] | None) -> str:
+    """The command line as it was typed, for a document to say how it was made."""
+    return shlex.join(["python", "-m", prog, *(sys.argv[1:] if argv is None else argv)])
+
+
 def add_bootstrap(root: argparse.ArgumentParser) -> None:
     """The flag of commands that give intervals."""
     root.add_argument("--bootstrap", type=int, default=DRAWS, help="draws of images")
@@ -94,23 +109,19 @@ def check(told: argparse.Namespace) -> None:
 
 def open_with_bank(told: argparse.Namespace) -> Opened:
     """The split and the bank that are asked for; embeddings are kept beside the checkpoint."""
-    encoder, heads, stage_two, split = _opened(told)
-    drawn = Pairs.sampled(open_collection(told.bank), told.bank_size, told.seed)
-    bank = Embedded(embed_pairs(encoder, drawn, cache_of(told.checkpoint)), drawn.image_of_text)
-    return Opened(split, bank, heads or _fitted(encoder, bank, told.seed), stage_two)
+    embedder = Embedder.open(told.checkpoint)
+    split = embedder.split(told.data, told.split)
+    return Opened.of(
+        embedder, split, embedder.bank(told.bank, told.bank_size, told.seed), told.seed
+    )
 
 
 def open_whole_bank(told: argparse.Namespace) -> tuple[Opened, WholeBank]:
     """The same, and what banks of other sizes are drawn from."""
-    encoder, heads, stage_two, split = _opened(told)
-    collection = open_collection(told.bank)
-    everything = Pairs.sampled(
-        collection, max(len(collection.records), len(collection.captions)), told.seed
-    )
-    embeddings = embed_pairs(encoder, everything, cache_of(told.checkpoint))
-    whole = WholeBank(collection, everything, embeddings)
-    bank = whole.sample(told.bank_size, told.seed)
-    return Opened(split, bank, heads or _fitted(encoder, bank, told.seed), stage_two), whole
+    embedder = Embedder.open(told.checkpoint)
+    split = embedder.split(told.data, told.split)
+    whole = WholeBank.of(embedder, open_collection(told.bank), told.seed)
+    return Opened.of(embedder, split, whole.sample(told.bank_size, told.seed), told.seed), whole
 
 
 def write_out(folder: Path | None, stem: str, document: str, as_json: str) -> None:
@@ -120,23 +131,3 @@ def write_out(folder: Path | None, stem: str, document: str, as_json: str) -> No
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{stem}.md").write_text(document, encoding="utf-8")
     (folder / f"{stem}.json").write_text(as_json + "\n", encoding="utf-8")
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, the first column to the left and the others to the right."""
-    marks = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, marks, *rows))
-
-
-def _opened(told: argparse.Namespace) -> tuple[Encoder, Heads | None, StageTwo, Embedded]:
-    found = open_checkpoint(told.checkpoint)
-    pairs = Pairs.of(open_collection(told.data, told.split))
-    embeddings = embed_pairs(found.encoder, pairs, cache_of(told.checkpoint))
-    split = Embedded(embeddings, pairs.image_of_text)
-    return found.encoder, found.heads, found.stage_two or StageTwo(), split
-
-
-def _fitted(encoder: Encoder, bank: Embedded, seed: int) -> Heads:
-    """Heads for an encoder that has none, as `meet-eval` fits them."""
-    config = HeadsConfig(embedding_dim=encoder.identity.embedding_dim)
-    return fit_heads(config, bank.embeddings, seed)

@@ -10,20 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.checkpoint import open_checkpoint
 from model.core.command import exit_status
-from model.core.errors import InputError
 from model.core.metrics import Recalls
-from model.data.open import open_collection
-from model.encoders.protocols import Encoder
+from model.data.selection import BANK_SIZE
 from model.rerankers.pillar.reranker import PILLAR_FILE, PillarReranker
-from model.training.embedding import embed_pairs
-from model.training.evaluation import Bank, Embedded
-from model.training.pairs import Pairs
+from model.training.embedder import Embedder
 from model.training.pillar_evaluation import PillarEvaluation, evaluate_pillar
-from model.training.recipe import cache_of
-
-BANK_SIZE = 16_384
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,20 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(told: argparse.Namespace) -> None:
-    if told.bank_size < 1:
-        raise InputError(f"a bank holds one entry or more, got --bank-size {told.bank_size}")
     reranker = PillarReranker.load((told.transfer_from or told.checkpoint) / PILLAR_FILE)
-    encoder, cache = open_checkpoint(told.checkpoint).encoder, cache_of(told.checkpoint)
-    pairs = Pairs.of(open_collection(told.data, told.split))
-    split = Embedded(embed_pairs(encoder, pairs, cache), pairs.image_of_text)
-    report(evaluate_pillar(split, reranker, _bank(told, encoder, cache)), as_json=told.json)
-
-
-def _bank(told: argparse.Namespace, encoder: Encoder, cache: Path) -> Bank | None:
-    if told.bank is None:
-        return None
-    entries = Pairs.sampled(open_collection(told.bank), told.bank_size, told.seed)
-    return {m: e for m, e in embed_pairs(encoder, entries, cache).items()}
+    opened = Embedder.open(told.checkpoint)
+    bank = None
+    if told.bank is not None:
+        bank = opened.bank(told.bank, told.bank_size, told.seed).embeddings
+    split = opened.split(told.data, told.split)
+    report(evaluate_pillar(split, reranker, bank), as_json=told.json)
 
 
 def report(result: PillarEvaluation, *, as_json: bool) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.linear_base import Features, LinearBase, bank_of, cross_fitted
 from benchmarks.pillar import report
 from model.ann.halves import widened
-from model.cascade import Cascade, SearchOptions
+from model.cascade import Cascade
 from model.core.command import exit_status
 from model.core.errors import InputError
 from model.core.metrics import Recalls
@@ -30,7 +30,8 @@ from model.rerankers.pillar.reranker import PillarReranker
 from model.rerankers.pillar.serving import PillarMode
 from model.rerankers.second_stage import SecondStage
 from model.rerankers.weights import StageTwo
-from model.training.evaluation import Bank, Embedded, cascade_over, list_ranks
+from model.training.embedded import Embedded
+from model.training.evaluation import Bank, cascade_lists, cascade_over, list_ranks
 from model.training.pairs import Pairs
 from model.training.pillar_evaluation import evaluate_pillar
 from model.training.pillar_options import RECIPES, PillarOptions, PillarRecipe
@@ -102,14 +103,9 @@ def _served(split: Embedded, bank: Bank, reranker: PillarReranker) -> Recalls:
         d: PillarSide.of(sides[d.candidate].embeddings, behind[d.query], depth) for d in Direction
     }
     second = SecondStage(StageTwo(), pillar=PillarMode(reranker, tables))
-    cascade, lists = Cascade(heads, sides, second), {}
-    for direction in Direction:
-        _, count = CandidateBudget().counts(len(sides[direction.candidate]), 10)
-        options = SearchOptions(k=count, rerank=RerankMode.PILLAR)
-        found = cascade.search(direction, split.embeddings[direction.query], options)
-        lists[direction] = np.stack([ranking.rows for ranking in found])
-    ranks = list_ranks(split, lists)
-    return Recalls.of(ranks.i2t, ranks.t2i)
+    cascade = Cascade(heads, sides, second)
+    lists = cascade_lists(cascade, split, CandidateBudget(), RerankMode.PILLAR)
+    return Recalls.of(*list_ranks(split, lists))
 
 
 def _pools(

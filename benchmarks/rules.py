@@ -10,20 +10,17 @@ weights saw held-out pairs of the train split, does not have.
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
-
-from tqdm import tqdm
 
 from benchmarks.evidence import Evidence, Sought
 from benchmarks.opened import (
     Opened,
     add_bootstrap,
     arguments,
+    as_typed,
     check,
-    markdown,
     open_with_bank,
     write_out,
 )
@@ -31,24 +28,21 @@ from benchmarks.simple_rules import FAMILIES, Family, Rule, setting
 from benchmarks.whole_stage_two import WholeStageTwo
 from model.core.bootstrap import Interval, paired_difference
 from model.core.command import exit_status
-from model.core.metrics import PairRanks, Recalls, best_true_ranks, recall_at
-from model.core.types import CandidateBudget, Direction, Frozen, RankArray
-from model.training.eval_cli import KEEP_HASH, KEEP_PQ
+from model.core.metrics import SHORT, PairRanks, Recalls, best_true_ranks, recall_at
+from model.core.types import Direction, Frozen, RankArray
+from model.progress import bar
 from model.training.evaluation import (
     LIST_DEPTH,
     PROTOCOLS,
-    SHORT,
+    SHARES_ALONE,
     cascade_lists,
     cascade_over,
     list_ranks,
     pair_bank,
 )
 from model.training.rankings import RankingName
+from model.training.report import markdown
 
-UNBOUNDED = 2**31
-BUDGET = CandidateBudget(
-    keep_hash=KEEP_HASH, keep_pq=KEEP_PQ, at_least=1, max_hash=UNBOUNDED, max_pq=UNBOUNDED
-)
 DEFAULT, SERVED = "default Stage II", "served cascade"
 BEST = ", best"
 HEAD = ("ranking", "setting", *(f"{w} {c}" for w in SHORT.values() for c in ("R@1", "R@5", "R@10")))
@@ -85,7 +79,7 @@ def compare(opened: Opened, draws: int, seed: int) -> Iterator[Row]:
     sought = {d: Sought.of(opened.split, opened.bank, d) for d in Direction}
     for protocol in reversed(PROTOCOLS):
         evidence = evidence_of(opened, sought, protocol)
-        ranked = [one for family in tqdm(FAMILIES, desc=protocol) for one in at(family, evidence)]
+        ranked = [one for family in bar(FAMILIES, desc=protocol) for one in at(family, evidence)]
         yield from _rows(opened, protocol, ranked, draws, seed)
 
 
@@ -103,11 +97,12 @@ def at(family: Family, evidence: Evidences) -> Iterator[Ranked]:
     """A rule at its usual settings, then at the best of its grid in each direction."""
     for rule in family.usual:
         ranks = {d: rule_ranks(rule, seen) for d, seen in evidence.items()}
-        yield Ranked(family.name, setting(rule), _pair(ranks))
+        yield Ranked(family.name, setting(rule), PairRanks.of(ranks))
     if family.grid:
         best = {d: best_of(family.grid, seen) for d, seen in evidence.items()}
         told = "; ".join(f"{SHORT[d]}: {setting(best[d][0])}" for d in SHORT)
-        yield Ranked(family.name + BEST, told, _pair({d: ranks for d, (_, ranks) in best.items()}))
+        ranks = {d: own for d, (_, own) in best.items()}
+        yield Ranked(family.name + BEST, told, PairRanks.of(ranks))
 
 
 def best_of(grid: Sequence[Rule], seen: Evidence) -> tuple[Rule, RankArray]:
@@ -129,14 +124,15 @@ def stage_two_ranks(opened: Opened, protocol: RankingName) -> tuple[PairRanks, P
     lists = whole.lists(bank, LIST_DEPTH)
     default = whole.ranks(lists, whole.expanded(pairs), own_bank=own)
     cascade = cascade_over(opened.split, opened.heads, opened.stage_two, bank, pairs)
-    return default, list_ranks(opened.split, cascade_lists(cascade, opened.split, BUDGET))
+    return default, list_ranks(opened.split, cascade_lists(cascade, opened.split, SHARES_ALONE))
 
 
 def _rows(
     opened: Opened, protocol: RankingName, ranked: Sequence[Ranked], draws: int, seed: int
 ) -> Iterator[Row]:
     default, served = stage_two_ranks(opened, protocol)
-    last = Ranked(SERVED, f"{KEEP_HASH:.0%}, then {KEEP_PQ:.0%} kept", served)
+    shares = SHARES_ALONE
+    last = Ranked(SERVED, f"{shares.keep_hash:.0%}, then {shares.keep_pq:.0%} kept", served)
     for one in (*ranked, Ranked(DEFAULT, "no Stage I", default), last):
         ahead = None
         if one.name != DEFAULT:
@@ -149,10 +145,6 @@ def _rows(
             recalls=Recalls.of(*one.ranks),
             ahead=ahead,
         )
-
-
-def _pair(ranks: Mapping[Direction, RankArray]) -> PairRanks:
-    return PairRanks(ranks[Direction.IMAGE_TO_TEXT], ranks[Direction.TEXT_TO_IMAGE])
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -208,8 +200,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
     told = parser().parse_args(argv)
-    given = list(sys.argv[1:] if argv is None else argv)
-    command = shlex.join(["python", "-m", "benchmarks.rules", *given])
+    command = as_typed("benchmarks.rules", argv)
     return exit_status("benchmarks.rules", lambda: _run(told, command))
 
 

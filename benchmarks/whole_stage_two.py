@@ -18,7 +18,8 @@ from model.rerankers.pairs import PairBank
 from model.rerankers.relationship import hubness, rank_term
 from model.rerankers.weights import DirectionWeights, StageTwo
 from model.reverse_lists.compute import reverse_lists, valid_counts
-from model.training.evaluation import Bank, Embedded
+from model.training.embedded import Embedded
+from model.training.evaluation import Bank
 
 
 class Expanded(NamedTuple):
@@ -98,7 +99,7 @@ class WholeStageTwo:
             weights = self.stage_two.of(direction, own_bank=own_bank, pairs=said is not None)
             scores = relationship_matrix(asked.cosines, lists[direction], weights, said)
             ranks[direction] = split_ranks(self.split, direction, scores)
-        return PairRanks(ranks[Direction.IMAGE_TO_TEXT], ranks[Direction.TEXT_TO_IMAGE])
+        return PairRanks.of(ranks)
 
 
 def split_ranks(split: Embedded, direction: Direction, scores: FloatArray) -> RankArray:

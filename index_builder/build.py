@@ -1,23 +1,21 @@
 """What passes between the stages of a build, and what each of them works with."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from types import TracebackType
-from typing import Self
 
 import numpy as np
-from tqdm import tqdm
 
 from index_builder.options import BuildOptions
 from index_builder.shards import ShardStore
 from model.artifact.items import NO_ROW
 from model.artifact.writer import ArtifactWriter
 from model.checkpoint import Checkpoint
+from model.core.closing import Closing
 from model.core.types import HalfArray, Modality, RowArray
 from model.encoders.protocols import Encoder
+from model.progress import bar
 
 
 class Placed:
@@ -61,14 +59,12 @@ class Bank:
         return np.where(known[at] == self.text_records, at, NO_ROW).astype(np.int64)
 
 
-class Progress:
+class Progress(Closing):
     """Counts what is done; shown as a bar while the block lasts."""
 
     def __init__(self, name: str, total: int, unit: str, *, shown: bool) -> None:
         """Start at nothing."""
-        self._bar = tqdm(
-            total=total, desc=name, unit=f" {unit}", disable=not shown, file=sys.stderr
-        )
+        self._bar = bar(desc=name, total=total, unit=f" {unit}", disable=not shown)
 
     def __call__(self, count: int) -> None:
         """So many more are done."""
@@ -80,16 +76,7 @@ class Progress:
             self._bar.initial += count
         self._bar.update(count)
 
-    def __enter__(self) -> Self:
-        """The bar itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Leave the bar as it stands."""
         self._bar.close()
 

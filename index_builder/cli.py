@@ -6,21 +6,16 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import NoReturn, TypeVar
-
-from pydantic import ValidationError
+from typing import NoReturn
 
 from index_builder.options import BuildOptions, EvaluateOptions, ListsChoice, parse_size
 from model.artifact.store import VersionStore
-from model.core.errors import ArtifactError, InputError, MeetError
-from model.core.types import Frozen
+from model.core.command import Options, checked, exit_status
+from model.core.errors import ArtifactError, InputError
 
-BAD_INPUT = 2
-INTERRUPTED = 130
 LISTED = 10
 
 Command = Callable[[argparse.Namespace], None]
-Options = TypeVar("Options", bound=Frozen)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,18 +28,14 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 2 and one sentence on stderr where it cannot be done."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        if given and given[0] in COMMANDS:
-            COMMANDS[given[0]](_command_parser(given[0]).parse_args(given[1:]))
-        else:
-            _build(_build_parser().parse_args(given))
-    except (MeetError, OSError) as error:
-        sys.stderr.write(f"meet-build: {' '.join(str(error).split())}\n")
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        sys.stderr.write("meet-build: interrupted; run it again to go on\n")
-        return INTERRUPTED
-    return 0
+    return exit_status("meet-build", lambda: _run(given), go_on="run it again to go on")
+
+
+def _run(given: Sequence[str]) -> None:
+    if given and given[0] in COMMANDS:
+        COMMANDS[given[0]](_command_parser(given[0]).parse_args(given[1:]))
+    else:
+        _build(_build_parser().parse_args(given))
 
 
 def _build(arguments: argparse.Namespace) -> None:
@@ -152,12 +143,8 @@ HELP = {
 
 
 def _checked(kind: type[Options], given: Mapping[str, object]) -> Options:
-    try:
-        return kind.model_validate({k: v for k, v in given.items() if v is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        flag = "--" + str(first["loc"][0]).replace("_", "-")
-        raise InputError(f"{flag}: {first['msg']}, got {first['input']!r}") from error
+    """Options of the flags that were given."""
+    return checked(kind, {k: v for k, v in given.items() if v is not None})
 
 
 def _build_parser() -> argparse.ArgumentParser:

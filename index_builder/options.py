@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 from model.artifact.store import KEEP_VERSIONS
 from model.core.errors import InputError
 from model.core.types import Frozen
+from model.data.selection import BANK_SIZE
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 MAX_BAD_SHARE, MAX_BAD_FLOOR = 0.01, 10
@@ -35,7 +36,7 @@ class BuildOptions(Frozen):
     encoder: str
     out: Path
     bank: str | None = None
-    bank_size: int = Field(default=16_384, ge=1)
+    bank_size: int = Field(default=BANK_SIZE, ge=1)
     lists: ListsChoice = ListsChoice.AUTO
     lists_budget: int = Field(default=4 << 30, ge=0)
     z: int = Field(default=128, ge=1, le=MAX_Z)

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from model.artifact.manifest import ListsKind
 from model.artifact.reader import Artifact, ArtifactSide
 from model.cascade import Cascade, SearchOptions
-from model.core.metrics import recall_at
+from model.core.metrics import SHORT, first_true, recall_at
 from model.core.types import Direction, FloatArray, HalfArray, RankArray, RowArray
 from model.core.vectors import l2_normalised, pack_signs
 
@@ -24,7 +24,6 @@ LAZY_SAMPLE = 100  # every list of every candidate has to be computed first
 TOP = 10
 BLOCK_VALUES = 1 << 26
 BLOCK_ROWS = 1 << 16
-SHORT = {Direction.IMAGE_TO_TEXT: "i2t", Direction.TEXT_TO_IMAGE: "t2i"}
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,10 @@ class Queries:
         cut = slice(start, stop)
         return Queries(self.embeddings[cut], self.first[cut], self.count[cut])
 
-    def is_true(self, query: int, rows: RowArray) -> NDArray[np.bool_]:
-        """Which of the candidate rows (C,) are true for a query."""
-        first = self.first[query]
-        return np.asarray((rows >= first) & (rows < first + self.count[query]))
+    def is_true(self, rows: RowArray) -> NDArray[np.bool_]:
+        """Which of the candidate rows (Q, C) are true for their query."""
+        first, count = self.first[:, None], self.count[:, None]
+        return np.asarray((rows >= first) & (rows < first + count))
 
 
 @dataclass(frozen=True)
@@ -145,37 +144,30 @@ def _measure(
     base, tops = _exact(side, queries)
     hashed = _hash_rows(cascade, direction, queries, side, n_hash)
     wide = SearchOptions(k=n_pq, budget=artifact.manifest.budget)
-    final = [one.rows for one in cascade.search(direction, queries.embeddings, wide)]
-    true_hash = [queries.is_true(q, rows) for q, rows in enumerate(hashed)]
-    true_final = [queries.is_true(q, rows) for q, rows in enumerate(final)]
+    final = np.stack([one.rows for one in cascade.search(direction, queries.embeddings, wide)])
+    true_hash, true_final = queries.is_true(hashed), queries.is_true(final)
     return Measured(
         base=base,
-        cascade=np.array([_first(one) for one in true_final], dtype=np.int32),
-        kept_by_hash=np.array([one.any() for one in true_hash]),
-        kept_by_pq=np.array([one.any() for one in true_final]),
+        cascade=first_true(true_final),
+        kept_by_hash=np.asarray(true_hash.any(axis=1)),
+        kept_by_pq=np.asarray(true_final.any(axis=1)),
         top_kept_by_hash=_overlap(tops, hashed),
         top_kept_by_pq=_overlap(tops, final),
         paired=queries.paired,
     )
 
 
-def _first(flags: NDArray[np.bool_]) -> int:
-    """Rank of the first true candidate; the list's length where there is none."""
-    return int(flags.argmax()) if flags.any() else len(flags)
-
-
-def _overlap(tops: RowArray, kept: list[RowArray]) -> float:
-    """Percent of the exact top rows (Q, 10) found among those kept."""
+def _overlap(tops: RowArray, kept: RowArray) -> float:
+    """Percent of the exact top rows (Q, 10) found among those kept (Q, C)."""
     pairs = zip(tops, kept, strict=True)
     return _percent([float((top[:, None] == rows).any(axis=1).mean()) for top, rows in pairs])
 
 
 def _hash_rows(
     cascade: Cascade, direction: Direction, queries: Queries, side: ArtifactSide, count: int
-) -> list[RowArray]:
+) -> RowArray:
     codes = pack_signs(cascade.heads.hash_space(direction.query, queries.embeddings))
-    _, rows = side.hamming.search(codes, count)
-    return list(rows)
+    return side.hamming.search(codes, count)[1]
 
 
 def _exact(side: ArtifactSide, queries: Queries) -> tuple[RankArray, RowArray]:

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
-
 from index_builder.scenes.generate import generate_gallery
 from index_builder.scenes.split import SceneSplit
+from model.core.command import BAD_INPUT
 from model.core.errors import InputError
-
-BAD_INPUT = 2
+from model.progress import bar
 
 _DEFAULT_SEED = 7
 _BAR_DELAY_S = 0.5
@@ -66,8 +64,8 @@ def _order(text: str) -> SplitOrder:
 
 def _generate(directory: Path, order: SplitOrder, seed: int) -> None:
     # The delay keeps a refused order to its one sentence and a finished one silent.
-    with tqdm(total=order.n_scenes, desc=order.split, unit="scene", delay=_BAR_DELAY_S) as bar:
-        generate_gallery(directory, order.split, order.n_scenes, seed, on_scene=bar.update)
+    with bar(total=order.n_scenes, desc=order.split, unit="scene", delay=_BAR_DELAY_S) as shown:
+        generate_gallery(directory, order.split, order.n_scenes, seed, on_scene=shown.update)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import DTypeLike, NDArray
 
+from model.core.closing import Closing
 from model.core.errors import ArtifactError
 
 Value = TypeVar("Value", bound=np.generic)
@@ -48,7 +48,7 @@ def rename_durably(source: Path, target: Path) -> None:
     sync_file(target.parent)
 
 
-class NpyStream:
+class NpyStream(Closing):
     """An npy file written block by block, its shape known from the start."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
@@ -69,16 +69,7 @@ class NpyStream:
         """Add rows."""
         self._file.write(np.ascontiguousarray(block, dtype=self._dtype).data)
 
-    def __enter__(self) -> "NpyStream":
-        """The stream itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Close the file."""
         self._file.close()
 

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from pydantic import JsonValue
 
 from model.artifact.files import map_array, save_npy
 from model.artifact.layout import SideLayout
+from model.core.closing import Closing
 from model.core.errors import ArtifactError
 from model.core.types import Modality, RowArray
 from model.data.records import ImageRef
@@ -60,7 +60,7 @@ class Item:
         return range(self.first_caption, self.first_caption + self.n_captions)
 
 
-class ItemsWriter:
+class ItemsWriter(Closing):
     """Writes `items.arrow` batch by batch, then the id table."""
 
     def __init__(self, layout: SideLayout, root: Path) -> None:
@@ -79,20 +79,14 @@ class ItemsWriter:
         self._writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
         self._hashes.append(id_hashes(item.id for item in items))
 
-    def __enter__(self) -> "ItemsWriter":
-        """The writer itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Close the Arrow file and write the id table."""
         self._writer.close()
-        if error is None:
-            self._write_id_table()
+        self._write_id_table()
+
+    def give_up(self) -> None:
+        """Close the Arrow file."""
+        self._writer.close()
 
     def _write_id_table(self) -> None:
         hashes = np.concatenate([*self._hashes, np.empty(0, np.uint64)])

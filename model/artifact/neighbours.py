@@ -1,13 +1,13 @@
 """The neighbours of every item of a side, for the pillar re-ranker: writer and reader together."""
 
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.artifact.files import NpyStream, map_array
 from model.artifact.layout import SideLayout
+from model.core.closing import Closing
 from model.core.types import FloatArray, RankArray
 
 
@@ -33,7 +33,7 @@ class NeighbourTable:
         )
 
 
-class NeighbourWriter:
+class NeighbourWriter(Closing):
     """Writes the table of a side block by block."""
 
     def __init__(self, layout: SideLayout, n_items: int, depth: int) -> None:
@@ -50,16 +50,7 @@ class NeighbourWriter:
         self._other.append(other)
         self._reach.append(reach)
 
-    def __enter__(self) -> "NeighbourWriter":
-        """The writer itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Close the files."""
         for stream in (self._own, self._other, self._reach):
-            stream.__exit__(kind, error, trace)
+            stream.close()

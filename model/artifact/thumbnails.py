@@ -1,7 +1,6 @@
 """Thumbnails: WebP files one after the other, and where each begins."""
 
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -9,10 +8,11 @@ from numpy.typing import NDArray
 
 from model.artifact.files import map_array, save_npy
 from model.artifact.layout import VersionLayout
+from model.core.closing import Closing
 from model.core.errors import ArtifactError
 
 
-class ThumbnailWriter:
+class ThumbnailWriter(Closing):
     """Appends thumbnails in row order; an image without one takes no bytes."""
 
     def __init__(self, layout: VersionLayout) -> None:
@@ -27,16 +27,7 @@ class ThumbnailWriter:
         self._file.write(webp)
         self._ends.append(self._ends[-1] + len(webp))
 
-    def __enter__(self) -> "ThumbnailWriter":
-        """The writer itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Close the file and write the offsets."""
         self._file.close()
         save_npy(self._layout.thumbnail_offsets, np.asarray(self._ends, dtype=np.int64))

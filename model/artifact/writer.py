@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from model.artifact.manifest import Manifest
 from model.artifact.neighbours import NeighbourWriter
 from model.artifact.store import KEEP_VERSIONS, VersionStore
 from model.artifact.thumbnails import ThumbnailWriter
+from model.core.closing import Closing
 from model.core.types import Modality, RowArray
 from model.heads.heads import Codes, Heads
 from model.rerankers.learned.reranker import LearnedReranker
@@ -28,7 +28,7 @@ from model.rerankers.pillar.reranker import PillarReranker
 READABLE = 0o644
 
 
-class ArtifactWriter:
+class ArtifactWriter(Closing):
     """The files of a version in the making; leaving without `publish` leaves nothing behind."""
 
     def __init__(self, store: VersionStore, version: str, gallery: Path) -> None:
@@ -38,16 +38,7 @@ class ArtifactWriter:
         self._gallery = gallery
         self.layout = VersionLayout(store.new_directory(version))
 
-    def __enter__(self) -> "ArtifactWriter":
-        """The writer itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Remove what was not published."""
         shutil.rmtree(self.layout.directory, ignore_errors=True)
 

@@ -1,15 +1,41 @@
-"""How every command line ends: 0, 2 with one sentence for what the caller can mend, or 130."""
+"""What every command line does alike: flags become options, an error one line and a status."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
-from model.core.errors import MeetError
+from pydantic import ValidationError
+
+from model.core.errors import CodeShapeError, InputError, MeetError
+from model.core.types import Frozen
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
+Options = TypeVar("Options", bound=Frozen)
 
-def exit_status(prog: str, run: Callable[[], None]) -> int:
-    """The exit status of a command's work; its error goes to stderr in one line."""
+
+def checked(kind: type[Options], values: Mapping[str, object], prefix: str = "") -> Options:
+    """Options of these values, each told by the flag of its name behind a prefix.
+
+    Raises:
+        InputError: names the first flag that breaks its rule.
+        CodeShapeError: values that do not fit together.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:
+            raise CodeShapeError(first["msg"]) from error
+        flag = prefix + str(first["loc"][0]).replace("_", "-")
+        raise InputError(f"--{flag}: {first['msg']}, got {first['input']!r}") from error
+
+
+def exit_status(prog: str, run: Callable[[], None], *, go_on: str = "") -> int:
+    """0, 2 after one line of what the caller can mend, or 130 for an interruption.
+
+    `go_on` says what an interrupted work needs to go on.
+    """
     try:
         run()
     except (MeetError, OSError) as error:
@@ -17,6 +43,7 @@ def exit_status(prog: str, run: Callable[[], None]) -> int:
         print(f"{prog}: {message}", file=sys.stderr)  # noqa: T201
         return BAD_INPUT
     except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)  # noqa: T201
+        hint = f"; {go_on}" if go_on else ""
+        print(f"{prog}: interrupted{hint}", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     return 0

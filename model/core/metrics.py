@@ -1,14 +1,15 @@
 """The field's metrics: R@K in both directions and rSum in percent, median and mean rank."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.core.types import Frozen, RankArray
+from model.core.types import Direction, Frozen, RankArray
 
 CUTS = (1, 5, 10)
+SHORT = {Direction.IMAGE_TO_TEXT: "i2t", Direction.TEXT_TO_IMAGE: "t2i"}
 BLOCK_VALUES = 1 << 24
 
 
@@ -17,6 +18,11 @@ class PairRanks(NamedTuple):
 
     i2t: RankArray
     t2i: RankArray
+
+    @classmethod
+    def of(cls, ranks: Mapping[Direction, RankArray]) -> "PairRanks":
+        """The ranks of both directions, each found by itself."""
+        return cls(ranks[Direction.IMAGE_TO_TEXT], ranks[Direction.TEXT_TO_IMAGE])
 
 
 class Recalls(Frozen):

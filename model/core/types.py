@@ -47,6 +47,12 @@ class Direction(StrEnum):
         """The modality of the items searched."""
         return self.query.other
 
+    @property
+    def other(self) -> "Direction":
+        """The direction in which query and candidate change places."""
+        to_image = self is Direction.TEXT_TO_IMAGE
+        return Direction.IMAGE_TO_TEXT if to_image else Direction.TEXT_TO_IMAGE
+
 
 class InputKind(StrEnum):
     """What an encoder can be given."""

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from model.core.types import RowArray
 from model.data.records import Collection
 
+BANK_SIZE = 16_384  # most images, and most captions, of a bank whose size nobody chose
+
 
 @dataclass(frozen=True)
 class Selection:

@@ -51,6 +51,14 @@ def fit_heads(
     return Heads(config, {m: fitted.get(m) or fitted[m.other] for m in Modality})
 
 
+def fit_codebooks(config: HeadsConfig, hash_space: FloatArray, seed: int) -> FloatArray:
+    """Codebooks (M, L, S) by k-means over the sub-spaces of vectors (N, K)."""
+    empty = np.empty((config.n_subspaces, 1, config.sub_width), dtype=np.float32)
+    parts = sub_vectors(empty, hash_space)  # (N, M, S)
+    books = [kmeans(parts[:, m], config.n_centroids, seed) for m in range(config.n_subspaces)]
+    return np.stack(books)
+
+
 def iterative_quantisation(projected: Tensor, n_bits: int, seed: int) -> Tensor:
     """The map (K, P), with orthonormal rows or columns, that brings points (N, P) near signs.
 
@@ -91,11 +99,8 @@ def _rotation(centred: FloatArray, n_bits: int, seed: int) -> FloatArray:
 
 def _head(config: HeadsConfig, weight: FloatArray, sample: _Sample, seed: int) -> ModalityHead:
     """One modality's head: centred by its mean, codebooks by k-means in each sub-space."""
-    hash_space = np.tanh(sample.centred @ weight.T)
-    empty = np.empty((config.n_subspaces, 1, config.sub_width), dtype=np.float32)
-    parts = sub_vectors(empty, hash_space)  # (n, M, S)
-    codebooks = [kmeans(parts[:, m], config.n_centroids, seed) for m in range(config.n_subspaces)]
-    return ModalityHead(weight, -weight @ sample.mean, np.stack(codebooks))
+    codebooks = fit_codebooks(config, np.tanh(sample.centred @ weight.T), seed)
+    return ModalityHead(weight, -weight @ sample.mean, codebooks)
 
 
 def _nearest_orthonormal(matrix: Tensor) -> Tensor:

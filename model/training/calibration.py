@@ -5,7 +5,7 @@ ones, as a function of the very terms that a search computes. A handful of weigh
 so a few hundred held-out images are enough to tell them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from model.ann.selection import top_positions
-from model.core.types import Direction, FloatArray, HalfArray, Modality, RowArray
+from model.core.types import Direction, FloatArray, HalfArray, Modality
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads, HeadsConfig
 from model.rerankers.pairs import PairBank
 from model.rerankers.relationship import hubness, rank_term
 from model.rerankers.weights import DirectionWeights, StageTwo
 from model.reverse_lists.compute import reverse_lists, reverse_ranks, valid_counts
+from model.training.embedded import Embedded
 
 TEMPERATURES = (0.05, 0.1)
 CANDIDATES = 100
@@ -32,15 +33,7 @@ CONSISTENCY, RANK, PARTNERS, NEAREST, HUBNESS = range(5)
 LISTS_ALONE = (CONSISTENCY, RANK)
 WITH_PAIRS = (CONSISTENCY, RANK, PARTNERS, NEAREST)
 
-Embeddings = Mapping[Modality, FloatArray]
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Unit embeddings of images (N, D) and captions (T, D), and each caption's image (T,)."""
-
-    embeddings: Embeddings
-    image_of_text: RowArray
+Pool = Embedded  # what recipes call the pairs that they hand in
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class Choices:
     true: Tensor
 
 
-def calibrate(held_out: Pool, bank: Pool, z: int, calibrated_on: str) -> StageTwo:
+def calibrate(held_out: Embedded, bank: Embedded, z: int, calibrated_on: str) -> StageTwo:
     """Weights for held-out pairs against a bank of pairs that the encoder was trained on."""
     config = HeadsConfig(embedding_dim=bank.embeddings[Modality.IMAGE].shape[1])
     heads = fit_heads(config, bank.embeddings, 0)
@@ -70,7 +63,12 @@ def calibrate(held_out: Pool, bank: Pool, z: int, calibrated_on: str) -> StageTw
 
 
 def _choices(
-    direction: Direction, held_out: Pool, lists_of: Pool, pairs: PairBank, heads: Heads, z: int
+    direction: Direction,
+    held_out: Embedded,
+    lists_of: Embedded,
+    pairs: PairBank,
+    heads: Heads,
+    z: int,
 ) -> Choices:
     """Queries with a true candidate among their best by cosine, and the terms of these."""
     candidates = held_out.embeddings[direction.candidate]
@@ -99,7 +97,7 @@ def _choices(
     return Choices(torch.from_numpy(np.stack(terms)).double(), torch.from_numpy(np.stack(true)))
 
 
-def _true(direction: Direction, pool: Pool) -> Iterator[NDArray[np.integer]]:
+def _true(direction: Direction, pool: Embedded) -> Iterator[NDArray[np.integer]]:
     """The true candidates of every query."""
     if direction is Direction.TEXT_TO_IMAGE:
         return (np.array([owner]) for owner in pool.image_of_text)

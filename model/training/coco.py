@@ -15,7 +15,8 @@ import numpy as np
 from model.core.errors import DataFormatError, InputError, MissingExtraError
 from model.core.types import Direction, RowArray
 from model.data.files import read_lines
-from model.training.evaluation import CASCADE, Embedded, Measured, Percent
+from model.training.embedded import Embedded
+from model.training.evaluation import CASCADE, Measured, Percent
 from model.training.pairs import Pairs
 from model.training.rankings import Lists, RankingName, leading
 
@@ -70,13 +71,9 @@ def ids_of(pairs: Pairs) -> CocoIds | None:
     records = pairs.collection.records
     about = [records[row].metadata for row in pairs.image_rows]
     images = [one.get("cocoid") for one in about]
-    owners = pairs.collection.caption_record
-    positions = pairs.text_rows - np.searchsorted(owners, owners[pairs.text_rows])
     lists = [one.get("sentids") for one in about]
-    texts = [
-        _at(lists[image], position)
-        for image, position in zip(pairs.image_of_text.tolist(), positions.tolist(), strict=True)
-    ]
+    places = zip(pairs.image_of_text.tolist(), pairs.text_positions.tolist(), strict=True)
+    texts = [_at(lists[image], position) for image, position in places]
     if not all(_is_id(one) for one in (*images, *texts)):
         return None
     return CocoIds(np.array(images, np.int64), np.array(texts, np.int64))

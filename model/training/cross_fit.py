@@ -5,7 +5,7 @@ was trained on look better than a service will ever meet.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import torch
 from tqdm import tqdm
 
 from model.core.errors import DataFormatError
-from model.core.types import FloatArray, Modality
+from model.core.types import Modality
 from model.data.open import open_collection
-from model.encoders.opening import named_device, open_encoder
+from model.encoders.opening import named_device
 from model.encoders.vse import TEXT, VISION
 from model.training.cache import fingerprint
-from model.training.embedding import embed_pairs
-from model.training.evaluation import Embedded
+from model.training.embedded import Embedded
+from model.training.embedder import Embedder
 from model.training.memory import keep_freed_memory
 from model.training.options import VSEOptions
 from model.training.pairs import Pairs
@@ -30,7 +30,6 @@ from model.training.vse_run import BIGRU, VSERun
 from model.training.vse_training import embed
 
 BANK_SIZE = 16_384
-Embed = Callable[[Pairs], dict[Modality, FloatArray]]
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,8 @@ def cross_fitted(
         )
     cuts = list(_cuts(whole, folds, fold_images, seed))
     if record is None or record.vse is None:
-        encoder, cache = open_encoder(checkpoint, device), cache_of(checkpoint)
-        return (_fold(cut, lambda pairs: embed_pairs(encoder, pairs, cache)) for cut in cuts)
+        embedder = Embedder.open(checkpoint, device)
+        return (Fold(embedder.embedded(cut.gallery), embedder.embedded(cut.bank)) for cut in cuts)
     run = _as_before(checkpoint, record.vse, record.backbone_trained, whole, named_device(device))
     return (_refitted(run, cut, len(cuts)) for cut in cuts)
 
@@ -85,11 +84,6 @@ def _cuts(whole: Pairs, folds: int, fold_images: int, seed: int) -> Iterator[_Cu
         gallery = held if images <= fold_images else held.hold_out(fold_images / images, seed)[1]
         bank = Pairs.sampled(whole.collection, BANK_SIZE, seed, held.image_rows)
         yield _Cut(index, train, bank, gallery)
-
-
-def _fold(cut: _Cut, embedded: Embed) -> Fold:
-    parts = (Embedded(embedded(pairs), pairs.image_of_text) for pairs in (cut.gallery, cut.bank))
-    return Fold(*parts)
 
 
 def _as_before(

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from tqdm import tqdm
 
 from model.ann.faiss_door import HammingIndex
 from model.ann.selection import top_positions
 from model.cascade import CandidateSide, Cascade
-from model.core.metrics import PairRanks, Recalls, first_true
+from model.core.metrics import SHORT, PairRanks, Recalls, first_true
 from model.core.types import (
     CandidateBudget,
     Direction,
@@ -23,7 +22,8 @@ from model.core.vectors import pack_signs
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads, HeadsConfig
 from model.heads.product_quantiser import adc_scores, lookup_tables
-from model.training.evaluation import HITS, SHORT, Bank, Measured, cascade_lists, list_ranks
+from model.progress import bar
+from model.training.evaluation import HITS, Bank, Measured, cascade_lists, list_ranks
 from model.training.rankings import RankingName
 
 WIDTHS = (32, 64, 128, 256)
@@ -67,7 +67,7 @@ def curves_of(
     """The curves of a split, or their means over folds; heads are fitted to a sample (N, D)."""
     dim = parts[0].cascade.heads.config.embedding_dim
     fitted = []
-    for bits in tqdm(WIDTHS, desc="heads by size"):
+    for bits in bar(WIDTHS, desc="heads by size"):
         config = HeadsConfig(embedding_dim=dim, n_bits=bits, n_subspaces=bits // BITS_A_SUBSPACE)
         heads = fit_heads(config, sample, seed)
         ranks = [_ranks(part, heads, budget) for part in parts]

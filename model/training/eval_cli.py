@@ -7,18 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from tqdm import tqdm
-
-from model.checkpoint import Checkpoint, open_checkpoint
 from model.core.bootstrap import DRAWS
 from model.core.command import exit_status
 from model.core.errors import InputError, MeetError, MissingExtraError
 from model.core.types import CandidateBudget
 from model.data.open import open_collection
-from model.encoders.protocols import Encoder
-from model.heads.fitting import fit_heads
-from model.heads.heads import HeadsConfig
-from model.rerankers.weights import StageTwo
+from model.data.selection import BANK_SIZE
+from model.progress import bar
 from model.training.coco import (
     CocoIds,
     CocoMetrics,
@@ -29,22 +24,13 @@ from model.training.coco import (
     read_ids,
 )
 from model.training.curves import curves_of
-from model.training.embedding import embed_pairs
-from model.training.evaluation import (
-    Bank,
-    Embedded,
-    Measured,
-    evaluation_of,
-    measure_split,
-)
+from model.training.embedded import Embedded
+from model.training.embedder import Embedder
+from model.training.evaluation import SHARES_ALONE, Bank, Measured, evaluation_of, measure_split
 from model.training.index_evaluation import measure_index
 from model.training.pairs import Pairs
 from model.training.recipe import cache_of
 from model.training.report import text_table, write_report
-
-KEEP_HASH, KEEP_PQ = 0.20, 0.10
-BANK_SIZE = 16_384
-_UNBOUNDED = 2**31
 
 
 @dataclass(frozen=True)
@@ -68,8 +54,9 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--split", required=True, help="the split whose pairs are the queries")
     root.add_argument("--bank", metavar="DIR:SPLIT", help="the bank of the inductive protocol")
     root.add_argument("--bank-size", type=int, default=BANK_SIZE)
-    root.add_argument("--keep-hash", type=float, help=f"share of the gallery ({KEEP_HASH})")
-    root.add_argument("--keep-pq", type=float, help=f"share of the gallery ({KEEP_PQ})")
+    usual = SHARES_ALONE
+    root.add_argument("--keep-hash", type=float, help=f"share of the gallery ({usual.keep_hash})")
+    root.add_argument("--keep-pq", type=float, help=f"share of the gallery ({usual.keep_pq})")
     root.add_argument("--folds", type=int, default=1, help="mean over runs of images (COCO 1K: 5)")
     root.add_argument("--bootstrap", type=int, default=DRAWS, help="draws of images, 0 for none")
     root.add_argument(
@@ -143,15 +130,15 @@ def _ids(told: argparse.Namespace, pairs: Pairs) -> CocoIds | None:
 
 
 def _of_checkpoint(told: argparse.Namespace) -> Taken:
-    budget = _budget(told, CandidateBudget(at_least=1, max_hash=_UNBOUNDED, max_pq=_UNBOUNDED))
+    budget = _budget(told, SHARES_ALONE)
     began = perf_counter()
-    opened = open_checkpoint(told.checkpoint, told.device)
+    opened = Embedder.open(told.checkpoint, told.device)
     pairs = Pairs.of(open_collection(told.data, told.split))
     _check_folds(told.folds, len(pairs.image_rows))
-    coco, cache = _ids(told, pairs), cache_of(Path(told.checkpoint).resolve())
-    split = Embedded(embed_pairs(opened.encoder, pairs, cache), pairs.image_of_text)
+    coco = _ids(told, pairs)
+    split = opened.embedded(pairs)
     encoded = perf_counter()
-    bank = _bank(told, opened.encoder, cache)
+    bank = None if told.bank is None else opened.bank(told.bank, told.bank_size, told.seed)
     with_bank = perf_counter()
     parts = _parts(told, opened, split, bank, budget)
     spent = {
@@ -164,20 +151,23 @@ def _of_checkpoint(told: argparse.Namespace) -> Taken:
 
 def _parts(
     told: argparse.Namespace,
-    opened: Checkpoint,
+    opened: Embedder,
     split: Embedded,
     bank: Embedded | None,
     budget: CandidateBudget,
 ) -> list[Measured]:
-    """Each fold measured; heads are fitted here for an encoder that has none."""
-    config = HeadsConfig(embedding_dim=opened.encoder.identity.embedding_dim)
-    heads = opened.heads or fit_heads(config, (bank or split).embeddings, told.seed)
-    weights = opened.stage_two or StageTwo()
+    """Each fold measured."""
+    heads = opened.heads((bank or split).embeddings, told.seed)
     return [
         measure_split(
-            split.fold(i, told.folds), heads, weights, budget, bank, learned=opened.learned
+            split.fold(i, told.folds),
+            heads,
+            opened.stage_two,
+            budget,
+            bank,
+            learned=opened.checkpoint.learned,
         )
-        for i in tqdm(range(told.folds), desc="folds", disable=told.folds == 1)
+        for i in bar(range(told.folds), desc="folds", disable=told.folds == 1)
     ]
 
 
@@ -189,22 +179,13 @@ def _of_index(told: argparse.Namespace) -> Taken:
             f"an index has its bank built in: --bank needs --checkpoint, got {told.bank}"
         )
     pairs = Pairs.of(open_collection(told.data, told.split))
-    ids, cache = _ids(told, pairs), cache_of(told.index.resolve())
+    ids, cache = _ids(told, pairs), cache_of(told.index)
     found = measure_index(
         told.index, pairs, lambda served: _budget(told, served), cache, told.device
     )
     coco = ids and ids.in_order(found.image_rows, found.text_rows)
     sample = found.bank or found.measured.split.embeddings
     return Taken([found.measured], found.budget, sample, coco, found.seconds)
-
-
-def _bank(told: argparse.Namespace, encoder: Encoder, cache: Path) -> Embedded | None:
-    if told.bank is None:
-        return None
-    if told.bank_size < 1:
-        raise InputError(f"a bank holds one entry or more, got --bank-size {told.bank_size}")
-    pairs = Pairs.sampled(open_collection(told.bank), told.bank_size, told.seed)
-    return Embedded(embed_pairs(encoder, pairs, cache), pairs.image_of_text)
 
 
 def _budget(told: argparse.Namespace, default: CandidateBudget) -> CandidateBudget:

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from model.ann.faiss_door import HammingIndex
 from model.cascade import CandidateSide, Cascade, SearchOptions
 from model.core.bootstrap import Interval, rsum_draws
-from model.core.metrics import PairRanks, RankSummaries, Recalls, ranks_of_pairs
+from model.core.metrics import SHORT, PairRanks, RankSummaries, Recalls, ranks_of_pairs
 from model.core.types import (
     CandidateBudget,
     Direction,
-    FloatArray,
     Frozen,
     HalfArray,
     Modality,
@@ -35,41 +34,17 @@ from model.rerankers.reference import filtered, reference_order
 from model.rerankers.second_stage import SecondStage
 from model.rerankers.weights import StageTwo
 from model.reverse_lists.compute import reverse_lists
-from model.training.rankings import Lists, OneWay, RankingName, true_ranks
+from model.training.embedded import Embedded
+from model.training.rankings import Lists, RankingName, true_ranks
 
 Bank = Mapping[Modality, NDArray[np.floating]]
-SHORT = {Direction.IMAGE_TO_TEXT: "i2t", Direction.TEXT_TO_IMAGE: "t2i"}
 LIST_DEPTH = 128
 HITS = 10
 PROTOCOLS = (RankingName.TRANSDUCTIVE, RankingName.INDUCTIVE)
 CASCADE = "cascade"
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A split's unit embeddings (N, D) and (T, D), and each caption's image (T,)."""
-
-    embeddings: Mapping[Modality, FloatArray]
-    image_of_text: RowArray
-
-    def fold(self, index: int, folds: int) -> "Embedded":
-        """One of `folds` runs of consecutive images, with their captions."""
-        images = np.array_split(np.arange(len(self.embeddings[Modality.IMAGE])), folds)[index]
-        texts = np.isin(self.image_of_text, images)
-        embeddings = {
-            Modality.IMAGE: self.embeddings[Modality.IMAGE][images],
-            Modality.TEXT: self.embeddings[Modality.TEXT][texts],
-        }
-        return Embedded(embeddings, self.image_of_text[texts] - images[0])
-
-    def one_way(self, direction: Direction) -> OneWay:
-        """What one direction's queries and candidates are."""
-        owners = {
-            Modality.IMAGE: np.arange(len(self.embeddings[Modality.IMAGE])),
-            Modality.TEXT: self.image_of_text,
-        }
-        ask, answer = direction.query, direction.candidate
-        return OneWay(self.embeddings[ask], self.embeddings[answer], owners[ask], owners[answer])
+_UNBOUNDED = 2**31
+# Shares of the gallery and no bounds: what papers keep, whatever the gallery's size.
+SHARES_ALONE = CandidateBudget(at_least=1, max_hash=_UNBOUNDED, max_pq=_UNBOUNDED)
 
 
 class Percent(Frozen):
@@ -293,16 +268,17 @@ def base_ranks(split: Embedded) -> PairRanks:
 
 def list_ranks(split: Embedded, lists: Lists) -> PairRanks:
     """Ranks of the true matches under lists of both directions."""
-    ranks = {d: true_ranks(split.one_way(d), listed) for d, listed in lists.items()}
-    return PairRanks(ranks[Direction.IMAGE_TO_TEXT], ranks[Direction.TEXT_TO_IMAGE])
+    return PairRanks.of({d: true_ranks(split.one_way(d), own) for d, own in lists.items()})
 
 
-def cascade_lists(cascade: Cascade, split: Embedded, budget: CandidateBudget) -> Lists:
+def cascade_lists(
+    cascade: Cascade, split: Embedded, budget: CandidateBudget, rerank: RerankMode | None = None
+) -> Lists:
     """All that the cascade lists of either direction: what Stage I keeps, in its final order."""
     lists = {}
     for direction in Direction:
         _, count = budget.counts(len(cascade.sides[direction.candidate]), HITS)
-        options = SearchOptions(k=count, budget=budget)
+        options = SearchOptions(k=count, budget=budget, rerank=rerank)
         lists[direction] = _orders(cascade, split, direction, options)
     return lists
 

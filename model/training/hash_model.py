@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.ann.faiss_door import kmeans
 from model.core.types import FloatArray, Modality
-from model.heads.heads import Heads, HeadsConfig, ModalityHead
+from model.heads.fitting import fit_codebooks
+from model.heads.heads import Heads, ModalityHead
 from model.heads.objective import (
     HashLayer,
     discrepancy_loss,
@@ -17,7 +17,6 @@ from model.heads.objective import (
     nearest_centroids,
     straight_through,
 )
-from model.heads.product_quantiser import sub_vectors
 from model.training.losses import contrastive_loss
 from model.training.options import CodebookLearning, HeadsOptions
 
@@ -64,11 +63,12 @@ class HashModel(nn.Module):
         """Set codebooks to the k-means of what the layers make of all rows, or of a sample."""
         rng = np.random.default_rng(self.options.seed)
         spaces = {m: self._space(m, data[m], sample, rng) for m in Modality}
+        config, seed = self.config, self.options.seed
         if self.options.shared_codebooks:
-            books = centroids(self.config, _balanced(spaces, rng), self.options.seed)
+            books = fit_codebooks(config, _balanced(spaces, rng), seed)
             self._set(dict.fromkeys(Modality, books))
         else:
-            self._set({m: centroids(self.config, spaces[m], self.options.seed) for m in Modality})
+            self._set({m: fit_codebooks(config, spaces[m], seed) for m in Modality})
 
     def heads(self) -> Heads:
         """The heads as they are now."""
@@ -100,14 +100,6 @@ class HashModel(nn.Module):
         layer: dict[str, Tensor] = self.layers[modality.value].state_dict()
         parts = (layer["linear.weight"], layer["linear.bias"], self.codebooks[modality.value])
         return ModalityHead(*(part.detach().numpy().copy() for part in parts))
-
-
-def centroids(config: HeadsConfig, vectors: FloatArray, seed: int) -> FloatArray:
-    """Codebooks (M, L, S) by k-means over the sub-spaces of vectors (N, K)."""
-    empty = np.empty((config.n_subspaces, 1, config.sub_width), dtype=np.float32)
-    parts = sub_vectors(empty, vectors)  # (N, M, S)
-    books = [kmeans(parts[:, m], config.n_centroids, seed) for m in range(config.n_subspaces)]
-    return np.stack(books)
 
 
 def _balanced(spaces: Mapping[Modality, FloatArray], rng: np.random.Generator) -> FloatArray:

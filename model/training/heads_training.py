@@ -15,6 +15,7 @@ from tqdm import tqdm
 from model.core.types import FloatArray, Modality, RowArray
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads
+from model.progress import bar
 from model.training.hash_model import Batch, HashModel
 from model.training.options import CodebookLearning, HeadsOptions
 
@@ -61,7 +62,7 @@ def _epochs(
             model.learn_codebooks(data, sample=STEERING_ROWS)
         order = np.random.default_rng((options.seed, epoch)).permutation(len(image_of_text))
         losses = []
-        for i in tqdm(range(0, len(order), options.batch_size), desc="heads", leave=False):
+        for i in bar(range(0, len(order), options.batch_size), desc="heads", leave=False):
             losses.append(_step(model, data, image_of_text, order[i : i + options.batch_size]))
             optimiser.step()
             optimiser.zero_grad()

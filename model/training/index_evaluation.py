@@ -14,8 +14,9 @@ from model.cascade import Cascade
 from model.core.errors import InputError
 from model.core.types import CandidateBudget, Modality, RowArray
 from model.encoders.opening import open_encoder
+from model.training.embedded import Embedded
 from model.training.embedding import embed_pairs
-from model.training.evaluation import Bank, Embedded, Measured, cascade_over
+from model.training.evaluation import Bank, Measured, cascade_over
 from model.training.pairs import Pairs
 from model.training.rankings import RankingName
 
@@ -74,11 +75,10 @@ def _gallery_rows(artifact: Artifact, pairs: Pairs) -> tuple[RowArray, RowArray]
     """The gallery's rows of the split's images (N,) and captions (T,)."""
     records = pairs.collection.records
     image_ids = [records[row].id for row in pairs.image_rows]
-    owners = pairs.collection.caption_record
-    firsts = np.searchsorted(owners, owners[pairs.text_rows])
+    owners = pairs.collection.caption_record[pairs.text_rows]
     text_ids = [
-        f"{records[owners[row]].id}#{row - first}"
-        for row, first in zip(pairs.text_rows, firsts, strict=True)
+        records[owner].caption_id(position)
+        for owner, position in zip(owners, pairs.text_positions.tolist(), strict=True)
     ]
     return (
         _rows(artifact, Modality.IMAGE, image_ids),

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from tqdm import tqdm
 
 from model.ann.halves import widened
 from model.ann.selection import top_positions
 from model.core.types import CandidateBudget, FloatArray, HalfArray, Modality, RowArray
 from model.heads.fitting import fit_heads
 from model.heads.heads import HeadsConfig
+from model.progress import bar
 from model.rerankers.learned.reranker import CASES, Case
 from model.rerankers.learned.terms import N_TERMS, list_terms
 from model.rerankers.relationship import PairCosines, relationship
@@ -83,8 +83,9 @@ def _lists(case: Case, fold: Fold, views: Views, stage_two: StageTwo, candidates
     terms = np.zeros((len(queries), candidates, N_TERMS), np.float32)
     rows = np.zeros((len(queries), depth), np.int64)
     ranked = _ranked(queries, items, lists, weights, depth)
-    bar = tqdm(ranked, desc=f"lists {case}", total=len(queries), leave=False)
-    for place, best in enumerate(bar):
+    for place, best in enumerate(
+        bar(ranked, desc=f"lists {case}", total=len(queries), leave=False)
+    ):
         rows[place] = best
         terms[place, :depth] = list_terms(queries[place], items[best], lists[best])
     true = np.zeros((len(queries), candidates), np.bool_)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from model.progress import bar
 from model.rerankers.learned.network import MASKED, ListNetwork
 from model.training.learned_lists import TermLists
 from model.training.learned_options import LearnedOptions
@@ -31,7 +31,7 @@ def train_network(lists: TermLists, options: LearnedOptions, label: str = "") ->
     rate, decay = options.learning_rate, options.weight_decay
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=decay)
     batches = _batches(len(lists.true), options)
-    for step, rows in enumerate(tqdm(batches, desc=label, total=options.steps, leave=False)):
+    for step, rows in enumerate(bar(batches, desc=label, total=options.steps, leave=False)):
         for group in optimiser.param_groups:
             group["lr"] = rate * _schedule(step, options.steps)
         loss = _loss(network, lists[rows], options.dropped_candidates)

@@ -64,6 +64,12 @@ class Pairs:
         known = np.append(images, -1)[at] == owners[text_rows]
         return cls(collection, images, captions, np.where(known, at, -1), text_rows)
 
+    @property
+    def text_positions(self) -> RowArray:
+        """The place (T,) of each caption among those of its record."""
+        owners = self.collection.caption_record
+        return self.text_rows - np.searchsorted(owners, owners[self.text_rows])
+
     def hold_out(self, share: float, seed: int) -> "tuple[Pairs, Pairs]":
         """The pairs without a seeded share of their images, and that share (at least one)."""
         order = np.random.default_rng(seed).permutation(len(self.image_rows))

@@ -7,7 +7,8 @@ import numpy as np
 from model.core.metrics import Recalls, ranks_of_pairs
 from model.core.types import Direction, FloatArray, Frozen, Modality, RowArray
 from model.rerankers.pillar.reranker import PillarReranker
-from model.training.evaluation import Bank, Embedded
+from model.training.embedded import Embedded
+from model.training.evaluation import Bank, base_ranks, list_ranks
 from model.training.pillar_pools import Pool, PreparedPool
 
 BLOCK = 256
@@ -42,7 +43,7 @@ def evaluate_pillar(
         outside = PreparedPool.of(Pool(split, bank), reranker.config)
         inductive = served_recalls(outside, pool_scores(outside, reranker))
     return PillarEvaluation(
-        base=_recalls(split, *(2 * [_base(split)])),
+        base=Recalls.of(*base_ranks(split)),
         bonus=averaged_recalls(pool, bonus_scores(pool)),
         pillar=served_recalls(pool, scores),
         averaged=averaged_recalls(pool, scores),
@@ -81,29 +82,25 @@ def bonus_scores(pool: PreparedPool, bonus: float = 1.0) -> Scores:
 
 def served_recalls(pool: PreparedPool, scores: Scores) -> Recalls:
     """Each direction by its own scores: the shortlist in a new order, then the rest."""
-    by_image, by_text = (_written(pool, scores, d, above=True) for d in _BOTH)
-    return _recalls(pool.split, by_image, by_text)
+    lists = {d: _ordered(_shortlists(pool, d), own) for d, own in scores.items()}
+    return Recalls.of(*list_ranks(pool.split, lists))
 
 
 def averaged_recalls(pool: PreparedPool, scores: Scores) -> Recalls:
     """The released evaluation: the mean of the base matrix overwritten in either direction."""
-    by_image, by_text = (_written(pool, scores, d, above=False) for d in _BOTH)
+    by_image, by_text = _base(pool.split), _base(pool.split)
+    for view, direction in (
+        (by_image, Direction.IMAGE_TO_TEXT),
+        (by_text.T, Direction.TEXT_TO_IMAGE),
+    ):
+        np.put_along_axis(view, _shortlists(pool, direction), scores[direction], axis=1)
     mean = np.asarray((by_image + by_text) / 2, np.float32)
-    return _recalls(pool.split, mean, mean)
+    return Recalls.of(*ranks_of_pairs(mean, pool.split.image_of_text))
 
 
-_BOTH = (Direction.IMAGE_TO_TEXT, Direction.TEXT_TO_IMAGE)
-
-
-def _written(
-    pool: PreparedPool, scores: Scores, direction: Direction, *, above: bool
-) -> FloatArray:
-    """The base matrix (N, T) with a direction's scores in it; `above` all others if asked."""
-    matrix = _base(pool.split)
-    view = matrix if direction is Direction.IMAGE_TO_TEXT else matrix.T
-    lift = np.float32(3.0 if above else 0.0)  # cosines differ by 2 at most
-    np.put_along_axis(view, _shortlists(pool, direction), scores[direction] + lift, axis=1)
-    return matrix
+def _ordered(rows: RowArray, scores: FloatArray) -> RowArray:
+    """Rows (Q, C) by (score, row), best first."""
+    return np.take_along_axis(rows, np.lexsort((rows, -scores)), axis=1)
 
 
 def _shortlists(pool: PreparedPool, direction: Direction) -> RowArray:
@@ -111,11 +108,6 @@ def _shortlists(pool: PreparedPool, direction: Direction) -> RowArray:
 
 
 def _base(split: Embedded) -> FloatArray:
+    """The cosines (N, T)."""
     matrix = split.embeddings[Modality.IMAGE] @ split.embeddings[Modality.TEXT].T
     return np.asarray(matrix, np.float32)
-
-
-def _recalls(split: Embedded, by_image: FloatArray, by_text: FloatArray) -> Recalls:
-    i2t, _ = ranks_of_pairs(by_image, split.image_of_text)
-    _, t2i = ranks_of_pairs(by_text, split.image_of_text)
-    return Recalls.of(i2t, t2i)

@@ -10,9 +10,7 @@ from pydantic import Field
 
 from model.core.types import Frozen
 from model.rerankers.pillar.config import PillarConfig
-from model.training.options import Count, Positive, Share
-
-Weight = Annotated[float, Field(ge=0)]
+from model.training.options import Count, Positive, Share, Weight
 
 
 class Optimiser(StrEnum):

@@ -11,12 +11,8 @@ from model.core.types import Direction, FloatArray, Modality, RowArray
 from model.rerankers.pillar.config import PillarConfig
 from model.rerankers.pillar.lists import Lists, Surroundings, pillar_lists
 from model.rerankers.pillar.neighbours import Nearest, PillarSide, nearest
-from model.training.evaluation import Bank, Embedded
-
-OPPOSITE = {
-    Direction.IMAGE_TO_TEXT: Direction.TEXT_TO_IMAGE,
-    Direction.TEXT_TO_IMAGE: Direction.IMAGE_TO_TEXT,
-}
+from model.training.embedded import Embedded
+from model.training.evaluation import Bank
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class PreparedPool:
             behind = _Behind(
                 pool.split.embeddings,
                 {d: own[d.query][:, 1:] for d in Direction},
-                {d: across[OPPOSITE[d]] for d in Direction},
+                {d: across[d.other] for d in Direction},
             )
         else:
             behind = _outside(pool.split.embeddings, pool.bank, config)
@@ -94,11 +90,8 @@ class PreparedPool:
 
     def positive(self, direction: Direction, taken: QueryLists) -> NDArray[np.bool_]:
         """Which tokens (B, 1 + C) match their query; its own does."""
-        owners = self.split.image_of_text
-        if direction is Direction.IMAGE_TO_TEXT:
-            true = owners[taken.shortlist] == taken.rows[:, None]
-        else:
-            true = taken.shortlist == owners[taken.rows][:, None]
+        way = self.split.one_way(direction)
+        true = way.candidate_image[taken.shortlist] == way.query_image[taken.rows, None]
         return np.concatenate([np.ones((len(true), 1), bool), true], axis=1)
 
     def mapped(
@@ -130,17 +123,7 @@ def cut_pools(split: Embedded, images: int, seed: int) -> list[Pool]:
     n_images = len(split.embeddings[Modality.IMAGE])
     order = np.random.default_rng(seed).permutation(n_images)
     parts = np.array_split(order, max(1, round(n_images / images)))
-    return [Pool(taken(split, np.sort(part))) for part in parts]
-
-
-def taken(split: Embedded, images: RowArray) -> Embedded:
-    """The images (ascending rows) with their captions."""
-    texts = np.flatnonzero(np.isin(split.image_of_text, images))
-    embeddings = {
-        Modality.IMAGE: split.embeddings[Modality.IMAGE][images],
-        Modality.TEXT: split.embeddings[Modality.TEXT][texts],
-    }
-    return Embedded(embeddings, np.searchsorted(images, split.image_of_text[texts]))
+    return [Pool(split.taken(np.sort(part))) for part in parts]
 
 
 class _Behind(NamedTuple):

@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-from model.checkpoint import open_checkpoint
 from model.core.errors import DataFormatError
 from model.core.types import Modality
-from model.data.open import open_collection
 from model.rerankers.pillar.reranker import PILLAR_FILE
-from model.training.embedding import embed_pairs
-from model.training.evaluation import Embedded
-from model.training.pairs import Pairs
+from model.training.embedder import Embedder
 from model.training.pillar_options import PillarOptions
 from model.training.pillar_pools import Pool, cut_pools
 from model.training.pillar_training import run_key, train_pillar
@@ -45,9 +41,7 @@ def own_pools(checkpoint: Path, data: str, options: PillarOptions, device: str) 
     The encoder has seen these pairs: pools embedded by encoders of other folds look more like
     the galleries to come, and may be handed to `train_pillar` in their place.
     """
-    encoder = open_checkpoint(checkpoint, device).encoder
-    pairs = Pairs.of(open_collection(data, "train"))
-    embeddings = embed_pairs(encoder, pairs, cache_of(checkpoint))
-    if len(embeddings[Modality.IMAGE]) < 2:
+    split = Embedder.open(checkpoint, device).split(data, "train")
+    if len(split.embeddings[Modality.IMAGE]) < 2:
         raise DataFormatError(f"{data}:train needs two images or more to rank, got 1")
-    return cut_pools(Embedded(embeddings, pairs.image_of_text), options.pool_images, options.seed)
+    return cut_pools(split, options.pool_images, options.seed)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from model.core.types import Direction, RowArray
+from model.progress import bar
 from model.rerankers.pillar.network import PillarNetwork
 from model.rerankers.pillar.objective import (
     alignment_loss,
@@ -20,7 +21,7 @@ from model.rerankers.pillar.objective import (
 )
 from model.rerankers.pillar.reranker import PillarReranker
 from model.training.pillar_options import Optimiser, PillarOptions, Precision
-from model.training.pillar_pools import OPPOSITE, Pool, PreparedPool, QueryLists
+from model.training.pillar_pools import Pool, PreparedPool, QueryLists
 from model.training.state import RunState
 
 Watch = Callable[[PillarReranker], str]
@@ -55,7 +56,7 @@ def train_pillar(
     epoch's re-ranker to show beside the loss.
     """
     config = options.config()
-    ready = [PreparedPool.of(pool, config) for pool in tqdm(pools, desc="neighbours")]
+    ready = [PreparedPool.of(pool, config) for pool in bar(pools, desc="neighbours")]
     reranker = PillarReranker.untrained(config, options.seed, trained_on)
     modules = {direction.value: network for direction, network in reranker.networks.items()}
     optimiser = _optimiser(reranker.networks, options)
@@ -90,7 +91,7 @@ def _epoch(
     """One pass over the queries of every pool: the mean loss."""
     batches = _batches(pools, options, epoch)
     losses = []
-    progress = tqdm(batches, desc=f"epoch {epoch + 1}/{options.epochs}", leave=False)
+    progress = bar(batches, desc=f"epoch {epoch + 1}/{options.epochs}", leave=False)
     for step, batch in enumerate(progress):
         share = (epoch + step / len(batches)) / options.epochs
         for group in optimiser.param_groups:
@@ -100,7 +101,7 @@ def _epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         losses.append(float(loss.detach()))
-        progress.set_postfix(loss=f"{losses[-1]:.3f}")
+        progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
     return float(np.mean(losses))
 
 
@@ -127,7 +128,7 @@ def _direction_loss(
     """Losses of a direction's lists and of what they become in the other modality."""
     taken = pool.top(direction, rows)
     own = _scored(networks[direction], pool, direction, taken, options)
-    mapped_to = OPPOSITE[direction]
+    mapped_to = direction.other
     there = pool.mapped(direction, taken, rng)
     mapped = _scored(networks[mapped_to], pool, mapped_to, there, options)
     loss = options.triplet * triplet_loss(own.scores, own.positive)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from model.core.bootstrap import Interval
 from model.core.errors import MissingExtraError
-from model.core.metrics import RankSummaries, Recalls
+from model.core.metrics import SHORT, RankSummaries, Recalls
 from model.training.coco import CocoScores
 from model.training.curves import Curves
-from model.training.evaluation import CASCADE, SHORT, Evaluation
+from model.training.evaluation import CASCADE, Evaluation
 
 JSON_FILE, TABLE_FILE, CURVES_FILE = "report.json", "report.md", "curves.json"
 KEPT_PLOT, MEMORY_PLOT = "recall_kept.png", "rsum_by_memory.png"
@@ -70,7 +70,7 @@ def _markdown(result: Evaluation, title: str) -> str:
     parts = [f"# {title}"]
     for heading, rows in _tables(result).items():
         if len(rows) > 1:
-            parts += [f"## {heading}", _piped(rows)]
+            parts += [f"## {heading}", markdown(rows[0], rows[1:])]
             parts += [NOTES[heading]] if heading in NOTES else []
     parts += [f"![recall kept by candidates]({KEPT_PLOT})", f"![rSum by memory]({MEMORY_PLOT})"]
     return "\n\n".join(parts) + "\n"
@@ -142,7 +142,7 @@ def _aligned(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def _piped(rows: Rows) -> str:
-    head, *body = rows
+def markdown(head: Sequence[str], rows: Rows) -> str:
+    """A table, the first column to the left and the others to the right."""
     marks = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, marks, *body))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, marks, *rows))

@@ -15,6 +15,7 @@ from model.core.metrics import Recalls, ranks_of_pairs
 from model.core.types import FloatArray, Modality, RowArray
 from model.encoders.backbone import GridBackbone
 from model.encoders.towers import VSE
+from model.progress import bar
 from model.training.features import WordSource
 from model.training.losses import contrastive_loss
 from model.training.options import VSEOptions
@@ -129,14 +130,14 @@ def _epoch(
     rng = np.random.default_rng((options.seed, epoch))
     rows_of = list(batches(options.batch_size, rng))
     losses = []
-    progress = tqdm(rows_of, desc=f"epoch {epoch + 1}/{options.epochs}", leave=False)
+    progress = bar(rows_of, desc=f"epoch {epoch + 1}/{options.epochs}", leave=False)
     for step, rows in enumerate(progress):
         share = (epoch * len(rows_of) + step) / (options.epochs * len(rows_of))
         for group in optimiser.param_groups:
             group["lr"] = options.learning_rate * _schedule(share)
         losses.append(_step(model, train, rows, optimiser, device))
         _average(averaged, model, options.averaging)
-        progress.set_postfix(loss=f"{losses[-1]:.3f}")
+        progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
     return float(np.mean(losses))
 
 

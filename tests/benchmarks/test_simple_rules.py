@@ -12,7 +12,7 @@ from benchmarks.simple_rules import FAMILIES, Rule, setting
 from model.core.types import Direction, FloatArray, Modality
 from model.core.vectors import l2_normalised
 from model.rerankers.reference import reference_order
-from model.training.evaluation import Embedded
+from model.training.embedded import Embedded
 
 
 def pairs_of(n_images: int, seed: int, captions: int = 3, dim: int = 12) -> Embedded:

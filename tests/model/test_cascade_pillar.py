@@ -20,7 +20,8 @@ from model.rerankers.pillar.reranker import PillarReranker
 from model.rerankers.pillar.serving import PillarMode, for_serving
 from model.rerankers.second_stage import SecondStage
 from model.rerankers.weights import StageTwo
-from model.training.evaluation import Bank, Embedded, list_ranks
+from model.training.embedded import Embedded
+from model.training.evaluation import Bank, list_ranks
 from model.training.pillar_evaluation import pool_scores, served_recalls
 from model.training.pillar_pools import Pool, PreparedPool
 from tests.model.training.pillar_world import halves, sibling_split

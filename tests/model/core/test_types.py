@@ -25,6 +25,9 @@ def test_a_direction_names_who_asks_and_who_answers() -> None:
     assert Direction.TEXT_TO_IMAGE.query is Modality.TEXT
     assert Direction.TEXT_TO_IMAGE.candidate is Modality.IMAGE
     assert Direction.IMAGE_TO_TEXT.candidate is Modality.TEXT
+    for direction in Direction:
+        assert direction.other.query is direction.candidate
+        assert direction.other.candidate is direction.query
 
 
 def test_every_error_has_a_code_for_machines() -> None:

@@ -8,7 +8,7 @@ from model.ann import oracle
 from model.core.errors import CodeShapeError
 from model.core.types import FloatArray, Modality
 from model.core.vectors import l2_normalised
-from model.heads.fitting import fit_heads, iterative_quantisation
+from model.heads.fitting import fit_codebooks, fit_heads, iterative_quantisation
 from model.heads.heads import HeadsConfig
 from model.heads.product_quantiser import decode
 
@@ -106,3 +106,13 @@ def test_nothing_to_fit_to_is_refused() -> None:
 def test_embeddings_of_another_width_are_refused() -> None:
     with pytest.raises(CodeShapeError, match=r"D=32, got \(5, 31\)"):
         fit_heads(CONFIG, {Modality.IMAGE: np.ones((5, 31), dtype=np.float32)}, seed=0)
+
+
+def test_codebooks_are_those_of_each_subspace_alone() -> None:
+    config = HeadsConfig(embedding_dim=24, n_bits=16, n_subspaces=2, n_centroids=8)
+    vectors = np.random.default_rng(3).standard_normal((300, 16)).astype(np.float32)
+    both = fit_codebooks(config, vectors, seed=0)
+    moved = np.concatenate([vectors[:, :8], vectors[:, 8:] + 5], axis=1)
+    found = fit_codebooks(config, moved, seed=0)
+    assert (found[0] == both[0]).all()
+    assert found[1].mean() == pytest.approx(both[1].mean() + 5, abs=0.1)

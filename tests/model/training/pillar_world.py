@@ -4,7 +4,7 @@ import numpy as np
 
 from model.core.types import Modality
 from model.core.vectors import l2_normalised
-from model.training.evaluation import Embedded
+from model.training.embedded import Embedded
 
 
 def sibling_split(seed: int, images: int = 100, noise: float = 0.3) -> Embedded:

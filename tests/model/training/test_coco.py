@@ -15,7 +15,8 @@ from model.heads.fitting import fit_heads
 from model.heads.heads import HeadsConfig
 from model.rerankers.weights import StageTwo
 from model.training.coco import CocoIds, Retrieved, coco_scores, ids_of, read_ids
-from model.training.evaluation import Embedded, Measured, measure_split
+from model.training.embedded import Embedded
+from model.training.evaluation import Measured, measure_split
 from model.training.pairs import Pairs
 
 N_IMAGES, CAPTIONS = 12, (5, 6, 4)  # captions of the images, in turns

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from model.core.errors import MissingExtraError
+from model.core.metrics import SHORT
 from model.core.types import CandidateBudget, Direction, Modality
 from model.core.vectors import l2_normalised
 from model.heads.fitting import fit_heads
@@ -11,7 +12,8 @@ from model.heads.heads import HeadsConfig
 from model.heads.product_quantiser import decode
 from model.rerankers.weights import StageTwo
 from model.training.curves import Curves, curves_of, stage_ranks
-from model.training.evaluation import HITS, SHORT, Embedded, Measured, evaluation_of, measure_split
+from model.training.embedded import Embedded
+from model.training.evaluation import HITS, Measured, evaluation_of, measure_split
 from model.training.report import text_table, write_report
 
 BUDGET = CandidateBudget(keep_hash=0.4, keep_pq=0.25, at_least=1)

@@ -15,10 +15,10 @@ from model.rerankers.relationship import PairCosines, relationship
 from model.rerankers.weights import DirectionWeights, StageTwo
 from model.reverse_lists.compute import reverse_lists
 from model.training import calibration
-from model.training.calibration import Pool, calibrate
+from model.training.calibration import calibrate
+from model.training.embedded import Embedded
 from model.training.evaluation import (
     Bank,
-    Embedded,
     cascade_lists,
     cascade_over,
     evaluate_split,
@@ -129,8 +129,7 @@ def test_a_fold_is_a_run_of_images_with_their_captions(split: Embedded) -> None:
 
 def test_calibrated_weights_beat_the_plain_cosine_on_data_that_they_have_not_seen() -> None:
     split, held_out, bank = (noisy_split(n_images=80, seed=s, hubs=1.0) for s in (0, 5, 9))
-    pools = [Pool(one.embeddings, one.image_of_text) for one in (held_out, bank)]
-    stage_two = calibrate(pools[0], pools[1], 128, "test")
+    stage_two = calibrate(held_out, bank, 128, "test")
     config = HeadsConfig(embedding_dim=16, n_bits=16, n_subspaces=4, n_centroids=32)
     found = evaluate_split(split, fit_heads(config, bank.embeddings, 0), stage_two, ALL, bank)
     assert stage_two.calibrated_on == "test"

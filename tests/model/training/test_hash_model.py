@@ -9,7 +9,7 @@ from model.core.vectors import l2_normalised
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads
 from model.heads.product_quantiser import decode
-from model.training.hash_model import HashModel, centroids
+from model.training.hash_model import HashModel
 from model.training.heads_training import train_heads
 from model.training.options import CodebookLearning, HeadsOptions
 
@@ -110,15 +110,6 @@ def test_the_ranking_of_signs_is_infonce_over_the_share_of_equal_bits() -> None:
     expected = functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
     found = model.loss(batch, torch.arange(9))
     assert float(found.detach()) == pytest.approx(float(expected.detach()) / 2, rel=1e-5)
-
-
-def test_centroids_are_those_of_each_subspace_alone() -> None:
-    config = SMALL.config(DIM)
-    vectors = np.random.default_rng(3).standard_normal((300, 16)).astype(np.float32)
-    both = centroids(config, vectors, seed=0)
-    moved = np.concatenate([vectors[:, :8], vectors[:, 8:] + 5], axis=1)
-    assert (centroids(config, moved, seed=0)[0] == both[0]).all()
-    assert centroids(config, moved, seed=0)[1].mean() == pytest.approx(both[1].mean() + 5, abs=0.1)
 
 
 @pytest.mark.parametrize("n_bits", [32, 64, 128, 256])
