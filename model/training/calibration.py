@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from model.ann.selection import top_positions
 from model.core.types import Direction, FloatArray, HalfArray, Modality
 from model.heads.fitting import fit_heads
 from model.heads.heads import Heads, HeadsConfig
+from model.progress import bar
 from model.rerankers.pairs import PairBank
 from model.rerankers.relationship import hubness, rank_term
 from model.rerankers.weights import DirectionWeights, StageTwo
@@ -32,8 +32,6 @@ ITERATIONS = 100
 CONSISTENCY, RANK, PARTNERS, NEAREST, HUBNESS = range(5)
 LISTS_ALONE = (CONSISTENCY, RANK)
 WITH_PAIRS = (CONSISTENCY, RANK, PARTNERS, NEAREST)
-
-Pool = Embedded  # what recipes call the pairs that they hand in
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def _choices(
     hubs = np.stack([hubness(lists, tau) for tau in TEMPERATURES], axis=1)  # (N, temperatures)
     terms, true = [], []
     for query, own in zip(
-        tqdm(held_out.embeddings[direction.query], desc=f"calibrating {direction}", leave=False),
+        bar(held_out.embeddings[direction.query], desc=f"calibrating {direction}", leave=False),
         _true(direction, held_out),
         strict=True,
     ):

@@ -27,7 +27,8 @@ from model.encoders.opening import (
 from model.encoders.protocols import Encoder, EncoderKind
 from model.encoders.transformer_files import resolve
 from model.heads.heads import Heads
-from model.training.calibration import Pool, calibrate
+from model.training.calibration import calibrate
+from model.training.embedded import Embedded
 from model.training.embedding import embed_pairs
 from model.training.heads_training import train_heads
 from model.training.memory import keep_freed_memory
@@ -71,8 +72,8 @@ class Splits:
 class Calibration:
     """Held-out pairs beside a bank of pairs, from an encoder that has seen the bank alone."""
 
-    held_out: Pool
-    bank: Pool
+    held_out: Embedded
+    bank: Embedded
 
 
 def run_vse(
@@ -119,7 +120,8 @@ def run_heads(
         dev = None if splits.dev is None else embed_pairs(opened, splits.dev, cache)
         record = TrainingRecord(encoder=opened.identity.name, heads=options, data=Path(data).name)
         calibration = Calibration(
-            Pool(held, splits.held_out.image_of_text), Pool(bank, splits.train.image_of_text)
+            Embedded(held, splits.held_out.image_of_text),
+            Embedded(bank, splits.train.image_of_text),
         )
         _finish(splits, calibration, whole, dev, target, options, record)
 
@@ -130,8 +132,8 @@ def _calibration(run: VSERun, splits: Splits) -> Calibration:
     trained, _, train = run.fit("rest", splits.train, splits.held_out)
     held = embed(trained, run.features(splits.held_out), run.device)
     return Calibration(
-        Pool(held, splits.held_out.image_of_text),
-        Pool(embed(trained, train, run.device), splits.train.image_of_text),
+        Embedded(held, splits.held_out.image_of_text),
+        Embedded(embed(trained, train, run.device), splits.train.image_of_text),
     )
 
 
