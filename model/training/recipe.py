@@ -116,14 +116,13 @@ def run_heads(
     with replacing(out) as target:
         _copy_encoder(encoder, opened, target)
         parts = (splits.held_out, splits.train, splits.whole)
-        held, bank, whole = (embed_pairs(opened, pairs, cache) for pairs in parts)
+        held, bank, whole = (
+            Embedded(embed_pairs(opened, pairs, cache), pairs.image_of_text) for pairs in parts
+        )
         dev = None if splits.dev is None else embed_pairs(opened, splits.dev, cache)
         record = TrainingRecord(encoder=opened.identity.name, heads=options, data=Path(data).name)
-        calibration = Calibration(
-            Embedded(held, splits.held_out.image_of_text),
-            Embedded(bank, splits.train.image_of_text),
-        )
-        _finish(splits, calibration, whole, dev, target, options, record)
+        calibration = Calibration(held, bank)
+        _finish(splits, calibration, whole.embeddings, dev, target, options, record)
 
 
 def _calibration(run: VSERun, splits: Splits) -> Calibration:
