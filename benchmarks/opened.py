@@ -16,6 +16,7 @@ from model.data.open import open_collection
 from model.data.records import Collection
 from model.data.selection import BANK_SIZE
 from model.heads.heads import Heads
+from model.rerankers.learned.reranker import LearnedReranker
 from model.rerankers.weights import StageTwo
 from model.training.embedded import Embedded
 from model.training.embedder import Embedder
@@ -30,11 +31,13 @@ class Opened:
     bank: Embedded
     heads: Heads
     stage_two: StageTwo
+    learned: LearnedReranker | None = None
 
     @classmethod
     def of(cls, embedder: Embedder, split: Embedded, bank: Embedded, seed: int) -> "Opened":
         """A split and a bank, with heads as `meet-eval` fits them where there are none."""
-        return cls(split, bank, embedder.heads(bank.embeddings, seed), embedder.stage_two)
+        heads, learned = embedder.heads(bank.embeddings, seed), embedder.checkpoint.learned
+        return cls(split, bank, heads, embedder.stage_two, learned)
 
 
 @dataclass(frozen=True)

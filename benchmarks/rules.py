@@ -1,11 +1,12 @@
-"""The default Stage II beside every simple rule, on one checkpoint, under both protocols.
+"""Stage II beside every simple rule, on one checkpoint, under both protocols.
 
     python -m benchmarks.rules --checkpoint CKPT --data DIR --split dev --bank DIR:train
 
 Rules rank whole matrices, without Stage I, so that they are compared as rules; the served cascade
-comes last. Every rule stands there at its usual setting, and at the best of a short grid chosen
-on the very split that is measured, for each direction alone: an advantage that Stage II, whose
-weights saw held-out pairs of the train split, does not have.
+comes last. All are compared with Stage II by relationship, or, where the checkpoint has a learned
+re-ranker, with the cascade that serves that. Every rule stands there at its usual setting, and at
+the best of a short grid chosen on the very split that is measured, for each direction alone: an
+advantage that Stage II, whose weights saw held-out pairs of the train split, does not have.
 """
 
 import argparse
@@ -26,10 +27,11 @@ from benchmarks.opened import (
 )
 from benchmarks.simple_rules import FAMILIES, Family, Rule, setting
 from benchmarks.whole_stage_two import WholeStageTwo
+from model.cascade import Cascade
 from model.core.bootstrap import Interval, paired_difference
 from model.core.command import exit_status
 from model.core.metrics import SHORT, PairRanks, Recalls, best_true_ranks, recall_at
-from model.core.types import Direction, Frozen, RankArray
+from model.core.types import Direction, Frozen, RankArray, RerankMode
 from model.progress import bar
 from model.training.evaluation import (
     LIST_DEPTH,
@@ -43,10 +45,10 @@ from model.training.evaluation import (
 from model.training.rankings import RankingName
 from model.training.report import markdown
 
-DEFAULT, SERVED = "default Stage II", "served cascade"
+DEFAULT, SERVED, LEARNED = "default Stage II", "served cascade", "learned, served"
 BEST = ", best"
 HEAD = ("ranking", "setting", *(f"{w} {c}" for w in SHORT.values() for c in ("R@1", "R@5", "R@10")))
-COLUMNS = (*HEAD, "rSum", "default less it (95 %)")
+COLUMNS = (*HEAD, "rSum", "Stage II less it (95 %)")
 
 Evidences = Mapping[Direction, Evidence]
 
@@ -60,7 +62,7 @@ class Ranked(NamedTuple):
 
 
 class Row(Frozen):
-    """One line of the table; `ahead` is how far the default Stage II is above it."""
+    """One line of the table; `ahead` is how far what all are compared with is above it."""
 
     protocol: str
     name: str
@@ -70,8 +72,8 @@ class Row(Frozen):
 
     @property
     def is_rule(self) -> bool:
-        """Whether the default is to be compared with it."""
-        return self.name not in (DEFAULT, SERVED)
+        """Whether it competes: it is not Stage II once more behind Stage I."""
+        return self.name != SERVED and self.ahead is not None
 
 
 def compare(opened: Opened, draws: int, seed: int) -> Iterator[Row]:
@@ -116,34 +118,46 @@ def rule_ranks(rule: Rule, seen: Evidence) -> RankArray:
     return best_true_ranks(rule.scores(seen), seen.sought.is_true)
 
 
-def stage_two_ranks(opened: Opened, protocol: RankingName) -> tuple[PairRanks, PairRanks]:
-    """Ranks under the default Stage II without Stage I, and under the cascade as served."""
+def stage_two_rankings(opened: Opened, protocol: RankingName) -> list[Ranked]:
+    """Stage II without Stage I, then as served; the learned re-ranker as served where there is one.
+
+    The latter two see what Stage I keeps.
+    """
     own = protocol is RankingName.TRANSDUCTIVE
     bank, pairs = None if own else opened.bank.embeddings, pair_bank(opened.bank, opened.heads)
     whole = WholeStageTwo.of(opened.split, opened.heads, opened.stage_two)
     lists = whole.lists(bank, LIST_DEPTH)
     default = whole.ranks(lists, whole.expanded(pairs), own_bank=own)
-    cascade = cascade_over(opened.split, opened.heads, opened.stage_two, bank, pairs)
-    return default, list_ranks(opened.split, cascade_lists(cascade, opened.split, SHARES_ALONE))
+    cascade = cascade_over(
+        opened.split, opened.heads, opened.stage_two, bank, pairs, learned=opened.learned
+    )
+    kept = f"{SHARES_ALONE.keep_hash:.0%}, then {SHARES_ALONE.keep_pq:.0%} kept"
+    modes = {SERVED: RerankMode.RELATIONSHIP, LEARNED: RerankMode.LEARNED}
+    return [Ranked(DEFAULT, "no Stage I", default)] + [
+        Ranked(name, kept, _served(cascade, opened, mode))
+        for name, mode in modes.items()
+        if mode in cascade.second.modes
+    ]
+
+
+def _served(cascade: Cascade, opened: Opened, mode: RerankMode) -> PairRanks:
+    return list_ranks(opened.split, cascade_lists(cascade, opened.split, SHARES_ALONE, mode))
 
 
 def _rows(
     opened: Opened, protocol: RankingName, ranked: Sequence[Ranked], draws: int, seed: int
 ) -> Iterator[Row]:
-    default, served = stage_two_ranks(opened, protocol)
-    shares = SHARES_ALONE
-    last = Ranked(SERVED, f"{shares.keep_hash:.0%}, then {shares.keep_pq:.0%} kept", served)
-    for one in (*ranked, Ranked(DEFAULT, "no Stage I", default), last):
-        ahead = None
-        if one.name != DEFAULT:
-            owners = opened.split.image_of_text
-            ahead = paired_difference(default, one.ranks, owners, draws, seed)
+    ours = stage_two_rankings(opened, protocol)
+    compared = ours[0] if opened.learned is None else ours[-1]
+    owners = opened.split.image_of_text
+    for one in (*ranked, *ours):
+        ahead = paired_difference(compared.ranks, one.ranks, owners, draws, seed)
         yield Row(
             protocol=protocol.value,
             name=one.name,
             setting=one.setting,
             recalls=Recalls.of(*one.ranks),
-            ahead=ahead,
+            ahead=None if one is compared else ahead,
         )
 
 
@@ -166,14 +180,14 @@ def _ahead(row: Row) -> str:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """Which rule comes nearest to the default Stage II, or is above it, under each protocol."""
-    said = []
+    """Which ranking comes nearest to what all are compared with, or is above it."""
+    said, compared = [], next((row.name for row in rows if row.ahead is None), DEFAULT)
     for protocol in dict.fromkeys(row.protocol for row in rows):
         own = [(row.ahead.value, row) for row in rows if row.protocol == protocol and row.ahead]
         gap, row = min(((gap, row) for gap, row in own if row.is_rule), key=lambda one: one[0])
         word = "below" if gap < 0 else "above"
         said.append(f"{protocol}: {abs(gap):.1f} {word} {row.name} ({row.setting})")
-    return "The default Stage II against the best rule: " + "; ".join(said) + "."
+    return f"{compared}, against the best of the others: " + "; ".join(said) + "."
 
 
 def document(rows: Sequence[Row], command: str) -> str:
@@ -184,8 +198,8 @@ def document(rows: Sequence[Row], command: str) -> str:
         "Rules rank all candidates, without Stage I. Inductive: what a rule asks of the queries' "
         "side it asks the bank; transductive: it asks the split's own queries. Pairs always come "
         "from the bank. `best` is the best of a short grid **chosen on this very split**, each "
-        "direction alone: an advantage given to the rules. The last column is the rSum of the "
-        "default Stage II less the row's, with its 95 % bootstrap interval over images.\n\n"
+        "direction alone: an advantage given to the rules. The last column is the rSum of the row "
+        "where it is empty less the row's, with its 95 % bootstrap interval over images.\n\n"
         f"{table(rows)}\n\n{verdict(rows)}\n"
     )
 

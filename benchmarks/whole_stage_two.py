@@ -55,7 +55,7 @@ class Asked:
             pairs.expand(direction.query, query, head.query_hash_space(query))
             for query in self.queries
         ]
-        partners, nearest = (np.stack(place) for place in zip(*found, strict=True))
+        partners, nearest, _ = (np.stack(place) for place in zip(*found, strict=True))
         return Expanded(partners @ self.candidates.T, nearest @ self.candidates.T)
 
 

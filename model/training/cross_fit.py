@@ -16,6 +16,7 @@ from tqdm import tqdm
 from model.core.errors import DataFormatError
 from model.core.types import Modality
 from model.data.open import open_collection
+from model.data.selection import BANK_SIZE
 from model.encoders.opening import named_device
 from model.encoders.vse import TEXT, VISION
 from model.training.cache import fingerprint
@@ -28,8 +29,6 @@ from model.training.recipe import cache_of
 from model.training.record import TrainingRecord
 from model.training.vse_run import BIGRU, VSERun
 from model.training.vse_training import embed
-
-BANK_SIZE = 16_384
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import bank_sizes, rules
-from benchmarks.rules import BEST, DEFAULT, SERVED, Row, table, verdict
+from benchmarks.rules import BEST, DEFAULT, LEARNED, SERVED, Row, table, verdict
 from benchmarks.simple_rules import FAMILIES
 from model.core.bootstrap import Interval
 from model.core.metrics import Recalls
+from model.rerankers.learned.reranker import LEARNED_FILE
 from model.training.train_cli import main as train
+from tests.model.rerankers.learned.test_reranker import random_reranker
 from tests.model.training.world import write_precomp
 
 RECALLS = Recalls(i2t=(10.0, 20.0, 30.0), t2i=(1.0, 2.0, 3.04), rsum=66.04)
@@ -78,6 +81,23 @@ def test_a_run_compares_every_rule_under_both_protocols(
     document = (out / "rules.md").read_text()
     assert "--bootstrap 20" in document
     assert table(rows) in document
+
+
+def test_where_there_is_a_learned_re_ranker_all_are_compared_with_it(
+    told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = shutil.copytree(told[1], tmp_path / "ck")
+    random_reranker().save(checkpoint / LEARNED_FILE)
+    asked = ["--checkpoint", str(checkpoint), *told[2:], "--bootstrap", "20", "--json"]
+    assert rules.main(asked) == 0
+    rows = [Row.model_validate(one) for one in json.loads(capsys.readouterr().out)]
+    half = rows[: len(rows) // 2]
+    assert [one.name for one in half[-3:]] == [DEFAULT, SERVED, LEARNED]
+    assert [one.name for one in half if one.ahead is None] == [LEARNED]
+    for one in half[:-1]:
+        assert one.ahead is not None
+        assert one.ahead.value == pytest.approx(half[-1].recalls.rsum - one.recalls.rsum)
+    assert verdict(rows).startswith(LEARNED)
 
 
 def test_bank_sizes_agree_with_the_rules_and_the_cosine(
