@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import httpx
+
 from model.core.command import exit_status
 from model.core.errors import InputError
 from model.core.types import RerankMode
@@ -95,7 +97,8 @@ def _on_server(
     secret = None if key is None else key.get_secret_value()
     with MeetClient(url, api_key=secret, timeout=told.timeout) as client:
         answer = client.ask(call)
-    return answer, lambda hit: hit.image and url.rstrip("/") + hit.image
+    shown = str(httpx.URL(url).copy_with(userinfo=b"")).rstrip("/")
+    return answer, lambda hit: hit.image and shown + hit.image
 
 
 def _in_index(told: argparse.Namespace, call: Call[SearchAnswer]) -> tuple[SearchAnswer, PictureOf]:

@@ -14,7 +14,7 @@ HEAD = ("rank", "score", "id", "found")
 
 
 def table(answer: SearchAnswer, picture_of: Callable[[Hit], str | None], width: int | None) -> str:
-    """A line for each hit, its explanation below; no line is wider than `width` columns."""
+    """A line for each hit, its explanation below, within `width` columns where there are 40."""
     if not answer.hits:
         return "no hits\n"
     rows = [_cells(hit, picture_of) for hit in answer.hits]

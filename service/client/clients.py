@@ -1,9 +1,11 @@
 """The two clients: the same calls, made in the caller's thread or awaited."""
 
+import inspect
 import math
 from collections.abc import Callable, Coroutine
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack
+from functools import cache, wraps
+from ssl import SSLContext
+from typing import Any, Concatenate, ParamSpec, Self, TypedDict, TypeVar, Unpack, get_args
 
 import httpx
 
@@ -19,6 +21,7 @@ TIMEOUT_SECONDS = 30.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Method = TypeVar("Method", bound=Callable[..., object])
 
 
 class ClientOptions(TypedDict, total=False):
@@ -36,7 +39,7 @@ def _blocking(make: Callable[P, Call[T]]) -> "Callable[Concatenate[MeetClient, P
     def method(client: "MeetClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return client.ask(make(*args, **kwargs))
 
-    return method
+    return _described(method, make)
 
 
 def _awaited(
@@ -48,6 +51,17 @@ def _awaited(
     async def method(client: "AsyncMeetClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await client.ask(make(*args, **kwargs))
 
+    return _described(method, make)
+
+
+def _described(method: Method, make: Callable[..., Call[Any]]) -> Method:
+    """The method, with a signature for `help`: the call's own after `self`, giving its answer."""
+    signature = inspect.signature(make)
+    receiver = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    (answer,) = get_args(signature.return_annotation)
+    vars(method)["__signature__"] = signature.replace(
+        parameters=[receiver, *signature.parameters.values()], return_annotation=answer
+    )
     return method
 
 
@@ -146,9 +160,16 @@ class AsyncMeetClient:
 def _http_options(url: str, options: ClientOptions) -> dict[str, Any]:
     return {
         "base_url": _server(url),
+        "verify": _tls(),
         "headers": _headers(options.get("api_key")),
         "timeout": _seconds(options.get("timeout", TIMEOUT_SECONDS)),
     }
+
+
+@cache
+def _tls() -> SSLContext:
+    """The usual certificates; reading them takes longer than many a search, so once a process."""
+    return httpx.create_ssl_context()
 
 
 def _server(url: str) -> httpx.URL:
@@ -157,7 +178,8 @@ def _server(url: str) -> httpx.URL:
     except httpx.InvalidURL as error:
         raise InputError(f"a server's URL cannot be read: {error}") from error
     if server.scheme not in ("http", "https") or not server.host:
-        raise InputError(f"a server's URL looks like http://host:port, got {url!r}")
+        shown = "another" if "@" in url else repr(url)  # a password is for nobody's log
+        raise InputError(f"a server's URL looks like http://host:port, got {shown}")
     return server
 
 

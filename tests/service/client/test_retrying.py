@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.client import Problem, RetryPolicy, UnavailableError
@@ -111,6 +111,7 @@ def test_pauses_double_up_to_the_longest() -> None:
     assert pauses == [0.5, 1, 2, 3, 3, 3, 3, None]
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 99), st.floats(0, 1, exclude_max=True), st.none() | st.floats(0, 1000))
 def test_jitter_shortens_an_own_pause_and_only_lengthens_one_that_was_asked_for(
     tried: int, draw: float, asked: float | None
