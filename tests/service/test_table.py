@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.core.types import Direction
 from service.client import Explanation, Hit, SearchAnswer
 from service.table import columns, cut, plain, table
 
@@ -11,7 +12,7 @@ from service.table import columns, cut, plain, table
 def answer(*hits: Hit) -> SearchAnswer:
     return SearchAnswer(
         index_version="v1",
-        direction="image-to-text",  # type: ignore[arg-type]
+        direction=Direction.IMAGE_TO_TEXT,
         rerank="none",
         hits=list(hits),
         milliseconds={},

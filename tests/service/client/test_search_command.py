@@ -25,7 +25,7 @@ Output = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MEET_URL", "MEET_API_KEY", "COLUMNS"):
+    for name in ("MEET_URL", "MEET_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -202,7 +202,9 @@ def in_terminal(columns: int, *arguments: str) -> list[str]:
     """The lines that the command prints into a terminal of so many columns."""
     screen, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    subprocess.run([*COMMAND, *arguments], cwd=ROOT, stdout=terminal, check=True)
+    # Readline, where it is loaded, puts a width of its own into what children inherit.
+    command = ["env", "-u", "COLUMNS", *COMMAND, *arguments]
+    subprocess.run(command, cwd=ROOT, stdout=terminal, check=True)
     os.close(terminal)
     shown = b""
     while True:

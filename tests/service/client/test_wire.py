@@ -5,7 +5,7 @@ import pickle
 import socket
 import time
 from email import message_from_bytes
-from email.message import Message
+from email.policy import HTTP
 from pathlib import Path
 
 import pytest
@@ -57,13 +57,13 @@ def sent_json(asked: Asked) -> object:
 
 def sent_form(asked: Asked) -> dict[str, bytes]:
     head = f"content-type: {asked.headers['content-type']}\r\n\r\n".encode()
-    parts = message_from_bytes(head + asked.body).get_payload()
-    assert isinstance(parts, list)
-    return {_name(part): bytes(part.get_payload(decode=True)) for part in parts}
-
-
-def _name(part: Message) -> str:
-    return str(part.get_param("name", header="content-disposition"))
+    form = message_from_bytes(head + asked.body, policy=HTTP)
+    return {
+        str(part.get_param("name", header="content-disposition")): part.get_content()
+        if part.get_content_maintype() == "application"
+        else part.get_content().encode()
+        for part in form.iter_parts()
+    }
 
 
 @pytest.mark.parametrize(
