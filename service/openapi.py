@@ -14,8 +14,8 @@ from pydantic.json_schema import models_json_schema
 
 from model.core.errors import MeetError
 from service.bodies import FORM, JSON
-from service.problems import INTERNAL, MEDIA_TYPE, Kind, Problem, kind_of
-from service.schemas import ImageSearch, ImageUpload, TextSearch
+from service.problems import INTERNAL, MEDIA_TYPE, Kind, kind_of
+from service.schemas import ImageSearch, ImageUpload, Problem, TextSearch
 
 REF = "#/components/schemas/{model}"
 ASSETS = {

@@ -7,31 +7,18 @@ from reprlib import Repr
 from typing import Any
 
 from fastapi import Request, Response
-from pydantic import BaseModel, Field
 
 from model.core import errors as core
 from model.core.errors import MeetError
 from service import errors
 from service.errors import Violation
+from service.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
 
 _brief = Repr()
 _brief.maxstring = _brief.maxother = _brief.maxlong = 80
 _brief.maxlist = _brief.maxdict = 4
-
-
-class Problem(BaseModel):
-    """Why a request was not answered (RFC 9457), with a `code` for machines."""
-
-    type: str = Field(examples=["urn:meet:problem:text_rejected"])
-    title: str
-    status: int
-    detail: str
-    instance: str = Field(description="the path that was asked for")
-    code: str = Field(examples=["text_rejected"])
-    request_id: str
-    errors: list[Violation] | None = Field(default=None, description="each broken rule")
 
 
 @dataclass(frozen=True)

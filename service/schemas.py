@@ -2,9 +2,10 @@
 
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, Field, FiniteFloat, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
 from model.core.types import CandidateBudget, Direction, Frozen, InputKind, Modality, RerankMode
+from service.errors import Violation
 from service.settings import Limits
 
 MAX_VECTOR_VALUES = 65_536
@@ -62,21 +63,33 @@ class ImageUpload(SearchFields):
     image: bytes = Field(json_schema_extra={"type": "string", "format": "binary"})
 
 
-class Explanation(BaseModel):
+class Answer(BaseModel):
+    """What a server says; frozen, for the client hands the same objects out."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Explanation(Answer):
     """What each stage made of a hit; ranks are 0-based."""
 
     hamming_distance: int
     pq_score: float
     consistency: float
-    reverse_rank: int | None = Field(description="null where no reverse lists were read")
-    complementarity: float | None = Field(description="in mode pillar the refined cosine, or 0")
-    expansion: float | None = Field(description="null where no pairs of a bank were asked")
+    reverse_rank: int | None = Field(
+        default=None, description="left out where no reverse lists were read"
+    )
+    complementarity: float | None = Field(
+        default=None, description="in mode pillar the refined cosine, or 0"
+    )
+    expansion: float | None = Field(
+        default=None, description="left out where no pairs of a bank were asked"
+    )
     rank_after_hash: int
     rank_after_pq: int
     rank_after_rerank: int
 
 
-class Hit(BaseModel):
+class Hit(Answer):
     """One item found: rank 0 is best, a higher score is better."""
 
     id: str
@@ -88,7 +101,7 @@ class Hit(BaseModel):
     explanation: Explanation | None = None
 
 
-class SearchAnswer(BaseModel):
+class SearchAnswer(Answer):
     """The hits of one search, best first."""
 
     index_version: str
@@ -100,7 +113,7 @@ class SearchAnswer(BaseModel):
     )
 
 
-class ItemAnswer(BaseModel):
+class ItemAnswer(Answer):
     """One item of the gallery."""
 
     id: str
@@ -112,7 +125,7 @@ class ItemAnswer(BaseModel):
     metadata: dict[str, JsonValue]
 
 
-class EncoderAnswer(BaseModel):
+class EncoderAnswer(Answer):
     """Who turns queries into vectors."""
 
     name: str
@@ -122,7 +135,7 @@ class EncoderAnswer(BaseModel):
     digest: str
 
 
-class IndexAnswer(BaseModel):
+class IndexAnswer(Answer):
     """The index served, what can be asked of it, and the limits of a request."""
 
     version: str
@@ -138,8 +151,21 @@ class IndexAnswer(BaseModel):
     limits: Limits
 
 
-class Status(BaseModel):
+class Status(Answer):
     """A health check's answer."""
 
     status: str
     index_version: str | None = None
+
+
+class Problem(Answer):
+    """Why a request was not answered (RFC 9457), with a `code` for machines."""
+
+    type: str = Field(examples=["urn:meet:problem:text_rejected"])
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="the path that was asked for")
+    code: str = Field(examples=["text_rejected"])
+    request_id: str
+    errors: list[Violation] | None = Field(default=None, description="each broken rule")

@@ -45,3 +45,12 @@ class ServiceSettings(BaseSettings):
         if url is not None and not url.get_secret_value().startswith(REDIS_SCHEMES):
             raise ValueError(f"needs to start with one of {', '.join(REDIS_SCHEMES)}")
         return url
+
+
+class SearchSettings(BaseSettings):
+    """What `meet-search` takes from the environment: MEET_URL and MEET_API_KEY."""
+
+    model_config = SettingsConfigDict(env_prefix="MEET_", frozen=True, extra="ignore")
+
+    url: str = "http://127.0.0.1:8000"
+    api_key: SecretStr | None = None
