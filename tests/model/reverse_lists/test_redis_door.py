@@ -213,7 +213,7 @@ def test_a_server_that_takes_nothing_still_gives_and_is_written_to_once_it_takes
 
 @pytest.mark.redis
 def test_nothing_is_written_while_redis_uses_more_memory_than_it_may(
-    redis_server: RedisServer, open_door: OpenDoor, clock: Clock
+    redis_server: RedisServer, open_door: OpenDoor
 ) -> None:
     door = open_door(redis_server.url, max_memory_bytes=1)
     door.put_many({"a": b"1"}, 60)  # its reply says how much is used
