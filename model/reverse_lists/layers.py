@@ -1,4 +1,4 @@
-"""Where a reverse list may be found, cheapest first: memory, the stored table, Redis.
+"""Where a reverse list may be found, cheapest first: the stored table, memory, Redis.
 
 Layers only save time: every one of them gives the same lists, and what none of them holds is
 computed.
