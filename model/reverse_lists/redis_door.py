@@ -110,9 +110,11 @@ class RedisDoor:
 
     def put_many(self, values: Mapping[str, bytes], keep_seconds: int) -> int:
         """How many of the values, in order, the server took for so many seconds."""
-        sealed = dict(_fitting(values, self._options.put_bytes))
         # Reads probe a server that failed: they come first everywhere, and cost less.
-        if not sealed or not self._server.closed or not self._writing.admits():
+        if not self._server.closed or not self._writing.ready:
+            return 0
+        sealed = dict(_fitting(values, self._options.put_bytes))
+        if not sealed or not self._writing.admits():
             return 0
         written = self._call(self._writing, len(sealed), lambda: self._write(sealed, keep_seconds))
         return written or 0

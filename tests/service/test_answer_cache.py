@@ -36,13 +36,19 @@ def key_of(
 def answer_of(version: str = "v1", direction: Direction = T2I) -> SearchAnswer:
     metadata = {"none": None, "far": float("inf"), "deep": [{"a": 0.1}]}
     hits = [Hit(id="ä/1", rank=0, score=0.1 + 0.2, caption="«two»", metadata=metadata)]
-    return SearchAnswer(
-        index_version=version,
-        direction=direction,
-        rerank="relationship",
-        hits=hits,
-        milliseconds={"total": 1.5},
-    )
+    content = {
+        "index_version": version,
+        "direction": direction,
+        "rerank": "relationship",
+        "hits": hits,
+        "milliseconds": {"total": 1.5},
+        "degraded": [],
+    }
+    return SearchAnswer.model_validate(content)
+
+
+def with_degraded(*stages: str) -> DegradedAnswer:
+    return DegradedAnswer.model_validate({**answer_of().model_dump(), "degraded": stages})
 
 
 @pytest.fixture
@@ -94,9 +100,7 @@ async def test_look_ups_are_counted(cache: AnswerCache) -> None:
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize(
-    "answer", [answer_of(version="v2"), DegradedAnswer(**answer_of().model_dump(), degraded=["pq"])]
-)
+@pytest.mark.parametrize("answer", [answer_of(version="v2"), with_degraded("pq")])
 async def test_answers_of_another_version_and_degraded_ones_are_not_kept(
     cache: AnswerCache, redis_server: RedisServer, answer: SearchAnswer
 ) -> None:
@@ -106,8 +110,7 @@ async def test_answers_of_another_version_and_degraded_ones_are_not_kept(
 
 @pytest.mark.redis
 async def test_an_answer_no_stage_of_which_was_shortened_is_kept(cache: AnswerCache) -> None:
-    whole = DegradedAnswer(**answer_of().model_dump(), degraded=[])
-    assert await kept(cache, key_of(), whole) == answer_of()
+    assert await kept(cache, key_of(), with_degraded()) == answer_of()
 
 
 @pytest.mark.redis
