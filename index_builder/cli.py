@@ -125,12 +125,27 @@ def _activate(arguments: argparse.Namespace) -> None:
     _say(f"{arguments.version} is current")
 
 
+def _warm(arguments: argparse.Namespace) -> None:
+    from index_builder.warming import WarmOptions, warm
+    from model.artifact.reader import open_artifact
+
+    given = vars(arguments)
+    options = _checked(WarmOptions, {name: given[name] for name in WarmOptions.model_fields})
+    artifact = open_artifact(arguments.index, arguments.version)
+    for one in warm(artifact, options):
+        _say(
+            f"{one.lists} {one.modality} lists of {artifact.version} in redis, "
+            f"{one.computed} of them computed now"
+        )
+
+
 COMMANDS: dict[str, Command] = {
     "inspect": _inspect,
     "verify": _verify,
     "evaluate": _evaluate,
     "list": _list,
     "activate": _activate,
+    "warm": _warm,
 }
 
 HELP = {
@@ -139,6 +154,7 @@ HELP = {
     "evaluate": "Measure a version's quality again.",
     "list": "List the versions, oldest first.",
     "activate": "Verify a version and make it the published one.",
+    "warm": "Load a version's reverse lists into Redis, where servers share them.",
 }
 
 
@@ -193,6 +209,10 @@ def _command_parser(name: str) -> argparse.ArgumentParser:
         parser.add_argument("--version", help="the current one if not given")
     if name in {"inspect", "evaluate"}:
         parser.add_argument("--json", action="store_true", help="for machines")
+    if name == "warm":
+        parser.add_argument("--redis-url", required=True, metavar="URL", help="what servers use")
+        parser.add_argument("--keep-seconds", type=int, help="how long lists stay (604800)")
+        parser.add_argument("--device", help="cpu or cuda")
     if name == "evaluate":
         parser.add_argument("--sample", type=int, help="queries a direction (1000)")
         parser.add_argument("--seed", type=int, help="of the queries drawn (0)")

@@ -1,5 +1,6 @@
 """Rankings and items turned into answers."""
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from fastapi import Response
@@ -37,8 +38,17 @@ def search_answer(
         direction=direction,
         rerank=found.ranking.rerank,
         hits=hits(engine, direction, found.ranking),
-        milliseconds={stage: round(milliseconds.get(stage, 0.0), 3) for stage in STAGES},
+        milliseconds=_by_stage(milliseconds),
     )
+
+
+def timed(answer: SearchAnswer, spent: dict[str, float]) -> SearchAnswer:
+    """An answer that was kept, with the milliseconds that it took this time."""
+    return answer.model_copy(update={"milliseconds": _by_stage(spent)})
+
+
+def _by_stage(milliseconds: Mapping[str, float]) -> dict[str, float]:
+    return {stage: round(milliseconds.get(stage, 0.0), 3) for stage in STAGES}
 
 
 def hits(engine: SearchEngine, direction: Direction, ranking: Ranking) -> list[Hit]:

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 
 from service import handlers, openapi
+from service.answer_cache import AnswerCache
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
 from service.metrics import Metrics
@@ -15,21 +16,29 @@ from service.routes import items, operations, search
 from service.routes.dependencies import Parts
 from service.searching import Searcher
 from service.settings import ServiceSettings
+from service.sharing import RedisCollector, open_door, share_lists
 
 DESCRIPTION = "Image-text retrieval in both directions. Errors are RFC 9457 problem documents."
 
 
 def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
     """The app; its lifespan owns the threads."""
-    metrics = _metrics_of(engine)
+    metrics, door = _metrics_of(engine), open_door(settings)
+    answers = AnswerCache(door, settings.redis_answer_seconds)
+    if door is not None:
+        share_lists(engine, door, settings.redis_list_seconds)
+        metrics.registry.register(RedisCollector(door.health, answers.lookups))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         dispatcher = Dispatcher(settings.decode_threads)
-        searcher = Searcher(engine, dispatcher, settings.limits, metrics)
+        searcher = Searcher(engine, dispatcher, settings.limits, metrics, answers)
         app.state.parts = Parts(settings, engine, dispatcher, metrics, searcher)
         yield
         dispatcher.close()
+        answers.close()
+        if door is not None:
+            door.close()
 
     app = FastAPI(
         title="MEET",

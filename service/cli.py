@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--index", type=Path, metavar="ROOT", help="what meet-build wrote")
     parser.add_argument("--device", help="cpu (default) or cuda")
-    parser.add_argument("--redis-url", metavar="URL", help="shares reverse lists between servers")
+    parser.add_argument(
+        "--redis-url", metavar="URL", help="shares lists and answers between servers"
+    )
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on (default 8000, 0: any free)")
     return parser

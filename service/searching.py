@@ -12,7 +12,8 @@ from model.cascade import SearchOptions
 from model.core.errors import ImageRejectedError, TextRejectedError
 from model.core.types import Direction, FloatArray, InputKind
 from model.data.images import ImageLimits, decode_image
-from service.answers import search_answer
+from service.answer_cache import AnswerCache, AnswerKey
+from service.answers import search_answer, timed
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
 from service.errors import InvalidRequestError, Violation
@@ -31,6 +32,7 @@ class Searcher:
     dispatcher: Dispatcher
     limits: Limits
     metrics: Metrics
+    answers: AnswerCache
 
     async def by_text(self, search: TextSearch) -> SearchAnswer:
         """Images for a text or a vector."""
@@ -83,13 +85,20 @@ class Searcher:
         **spent: float,
     ) -> SearchAnswer:
         begin = perf_counter()
+        key = AnswerKey(self.engine.version, direction, search, self.engine.budget)
+        if (kept := await self.answers.get(key)) is not None:
+            spent["total"] = sum(spent.values()) + _milliseconds(begin)
+            self.metrics.search(direction, spent)
+            return timed(kept, spent)
         options = SearchOptions(
             k=search.k, rerank=search.rerank, budget=self.engine.budget, explain=search.explain
         )
         found = await self.dispatcher.run(self.engine.search, direction, embed, options)
         spent["total"] = sum(spent.values()) + _milliseconds(begin)
         self.metrics.search(direction, {**found.milliseconds, **spent})
-        return search_answer(self.engine, direction, found, spent)
+        answer = search_answer(self.engine, direction, found, spent)
+        self.answers.put(key, answer)
+        return answer
 
     def _check(self, direction: Direction, search: SearchFields) -> None:
         if search.k > self.limits.max_k:

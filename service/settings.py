@@ -5,9 +5,13 @@ from pathlib import Path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model.core.errors import InputError
 from model.core.types import Frozen
 from model.data.images import ImageLimits
+from model.reverse_lists.redis_door import RedisDoor, RedisOptions
+from model.reverse_lists.redis_layer import KEEP_SECONDS
 
+ANSWER_SECONDS = 3600
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -32,6 +36,10 @@ class ServiceSettings(BaseSettings):
     device: str = "cpu"
     redis_url: SecretStr | None = None
     redis_timeout_ms: int = Field(default=50, ge=1, le=60_000)
+    redis_list_seconds: int = Field(default=KEEP_SECONDS, ge=1)
+    redis_answer_seconds: int = Field(default=ANSWER_SECONDS, ge=0)  # 0: no answers are kept
+    redis_put_bytes: int = Field(default=RedisOptions().put_bytes, ge=0)
+    redis_max_memory_bytes: int | None = Field(default=None, ge=0)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     limits: Limits = Limits()
@@ -41,9 +49,15 @@ class ServiceSettings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _has_redis_scheme(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(REDIS_SCHEMES):
+    def _is_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return url
+        if not url.get_secret_value().startswith(REDIS_SCHEMES):
             raise ValueError(f"needs to start with one of {', '.join(REDIS_SCHEMES)}")
+        try:
+            RedisDoor(url.get_secret_value())
+        except InputError as error:
+            raise ValueError("needs a host, and a port that is a number") from error
         return url
 
 

@@ -1,4 +1,4 @@
-"""Where a reverse list may be found, cheapest first: memory, the stored table, Redis.
+"""Where a reverse list may be found, cheapest first: the stored table, memory, Redis.
 
 Layers only save time: every one of them gives the same lists, and what none of them holds is
 computed.
@@ -146,13 +146,22 @@ class ComputedLists:
 
 
 class LayeredLists:
-    """Layers asked in order, then computation; what was missing is handed back to them."""
+    """Layers asked in order, then computation; what was missing is handed back to them.
+
+    Whoever makes one gives the layers in the order of `benchmarks/list_layers.md`: the stored table
+    alone where there is one, else memory, then Redis.
+    """
 
     def __init__(self, layers: Sequence[ListLayer], computed: ComputedLists, z: int) -> None:
         """Ask `layers` in the order given; `computed` has the last word."""
         self.lookups: Counter[str] = Counter()
         self._layers, self._computed, self._z = tuple(layers), computed, z
         self._lock = threading.Lock()
+
+    def share(self, layer: ListLayer) -> None:
+        """Ask this layer too, last before computing, in place of one of its name."""
+        others = tuple(one for one in self._layers if one.name != layer.name)
+        self._layers = (*others, layer)
 
     def lists(self, rows: RowArray) -> HalfArray:
         """Lists (C, z) of rows (C,), each row at most once."""

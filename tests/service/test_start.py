@@ -89,6 +89,7 @@ def test_a_taken_port_is_one_sentence(capfd: pytest.CaptureFixture[str], index_r
     ("flags", "named"),
     [
         (("--redis-url", "http://:secret@localhost"), "--redis-url"),
+        (("--redis-url", "redis://:secret@localhost:none"), "--redis-url"),
         (("--host", "no such host"), "no such host"),
     ],
 )

@@ -1,6 +1,7 @@
 """A real redis-server for a test, on a socket of its own."""
 
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -36,6 +37,13 @@ class RedisServer:
         self._process.kill()
         self._process.wait()
         self._socket.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Keep connections open and answer nothing, as a server that hangs does."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         self.kill()

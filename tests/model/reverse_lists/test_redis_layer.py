@@ -1,7 +1,4 @@
-import socket
-from collections.abc import Iterator
-from contextlib import suppress
-from time import perf_counter
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -9,27 +6,21 @@ import pytest
 from model.core.errors import InputError
 from model.core.types import Direction, HalfArray, RowArray
 from model.reverse_lists.layers import ComputedLists, LayeredLists
-from model.reverse_lists.redis_layer import CircuitBreaker, RedisLayer
+from model.reverse_lists.redis_door import RedisDoor, RedisOptions
+from model.reverse_lists.redis_layer import KEEP_SECONDS, RedisLayer
+from tests.support.clock import Clock
 from tests.support.redis_server import RedisServer
 
 Z = 4
 T2I = Direction.TEXT_TO_IMAGE
-PATIENT_SECONDS = 10.0  # a busy machine is not what these tests are about
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+PATIENT = RedisOptions(timeout_seconds=10.0)  # a busy machine is not what these tests are about
 
 
 class Layers:
-    """Layers that a test opened, closed with it."""
+    """Layers that a test opened, each with a door of its own, closed with it."""
 
     def __init__(self) -> None:
-        self.opened: list[RedisLayer] = []
+        self.doors: list[RedisDoor] = []
         self.clock = Clock()
 
     def __call__(
@@ -37,39 +28,20 @@ class Layers:
         url: str,
         version: str = "v1",
         direction: Direction = T2I,
-        timeout_seconds: float = PATIENT_SECONDS,
+        *,
+        keep_seconds: int = KEEP_SECONDS,
+        options: RedisOptions = PATIENT,
     ) -> RedisLayer:
-        layer = RedisLayer(
-            url, version, direction, Z, timeout_seconds=timeout_seconds, clock=self.clock
-        )
-        self.opened.append(layer)
-        return self.opened[-1]
+        self.doors.append(RedisDoor(url, options, self.clock))
+        return RedisLayer(self.doors[-1], version, direction, Z, keep_seconds=keep_seconds)
 
 
 @pytest.fixture
 def layers() -> Iterator[Layers]:
     opened = Layers()
     yield opened
-    for layer in opened.opened:
-        layer.close()
-
-
-@pytest.fixture
-def silent_server() -> Iterator[socket.socket]:
-    """A server that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server
-
-
-def connections(server: socket.socket) -> int:
-    """How many were made and not yet counted."""
-    server.setblocking(False)
-    made = 0
-    with suppress(BlockingIOError):
-        while True:
-            server.accept()[0].close()
-            made += 1
-    return made
+    for door in opened.doors:
+        door.close()
 
 
 def rows_of(*rows: int) -> RowArray:
@@ -97,6 +69,14 @@ def test_one_process_reads_what_another_wrote(redis_server: RedisServer, layers:
 
 
 @pytest.mark.redis
+def test_a_list_takes_two_bytes_a_value_and_a_seal_of_four(
+    redis_server: RedisServer, layers: Layers
+) -> None:
+    layers(redis_server.url).put(rows_of(5), some_lists(1))
+    assert redis_server.command("STRLEN", "meet:v1:text-to-image:5") == [str(2 * Z + 4)]
+
+
+@pytest.mark.redis
 def test_keys_are_told_apart_by_version_direction_and_row(
     redis_server: RedisServer, layers: Layers
 ) -> None:
@@ -109,83 +89,103 @@ def test_keys_are_told_apart_by_version_direction_and_row(
 
 
 @pytest.mark.redis
-def test_values_do_not_stay_for_ever(redis_server: RedisServer, layers: Layers) -> None:
-    layers(redis_server.url).put(rows_of(5), some_lists(1))
-    (seconds,) = redis_server.command("TTL", "meet:v1:text-to-image:5")
-    assert 0 < int(seconds) <= 7 * 24 * 3600
+@pytest.mark.parametrize("seconds", [KEEP_SECONDS, 60])
+def test_values_do_not_stay_for_ever(
+    redis_server: RedisServer, layers: Layers, seconds: int
+) -> None:
+    layers(redis_server.url, keep_seconds=seconds).put(rows_of(5), some_lists(1))
+    assert seconds - 10 < int(redis_server.command("TTL", "meet:v1:text-to-image:5")[0]) <= seconds
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize("value", ["", "short", "longer than a list"])
-def test_values_of_another_length_count_as_missing(
-    redis_server: RedisServer, layers: Layers, value: str
+def test_a_write_beyond_its_bytes_shares_the_first_lists(
+    redis_server: RedisServer, layers: Layers
+) -> None:
+    small = PATIENT.model_copy(update={"put_bytes": 2 * (2 * Z + 4)})
+    layer = layers(redis_server.url, options=small)
+    assert layer.share(rows_of(3, 1, 2), some_lists(3)) == 2
+    assert layer.get(rows_of(1, 2, 3)).mask.tolist() == [True, False, True]
+
+
+@pytest.mark.redis
+def test_a_sealed_list_of_another_length_counts_as_missing(
+    redis_server: RedisServer, layers: Layers
 ) -> None:
     layer = layers(redis_server.url)
     layer.put(rows_of(5, 6), some_lists(2))
-    redis_server.command("SET", "meet:v1:text-to-image:5", value)
+    layers.doors[0].put_many({"meet:v1:text-to-image:5": b"short"}, 60)
     found = layer.get(rows_of(5, 6))
     assert found.mask.tolist() == [False, True]
     np.testing.assert_array_equal(found.lists, some_lists(2)[1:])
 
 
-@pytest.mark.redis
-def test_a_key_of_another_type_counts_as_missing(redis_server: RedisServer, layers: Layers) -> None:
-    redis_server.command("RPUSH", "meet:v1:text-to-image:5", "a")
-    assert layers(redis_server.url).get(rows_of(5)).mask.tolist() == [False]
+def flip(server: RedisServer) -> None:
+    server.command("SETRANGE", "meet:v1:text-to-image:3", "6", "xy")
+
+
+def mix_up(server: RedisServer) -> None:
+    server.command("COPY", "meet:v1:text-to-image:1", "meet:v1:text-to-image:3", "REPLACE")
+
+
+def retype(server: RedisServer) -> None:
+    server.command("DEL", "meet:v1:text-to-image:3")
+    server.command("RPUSH", "meet:v1:text-to-image:3", "1")
+
+
+def fill(server: RedisServer) -> None:
+    server.command("FLUSHALL")
+    server.command("CONFIG", "SET", "maxmemory", "1")
+
+
+def follow(server: RedisServer) -> None:
+    server.command("FLUSHALL")
+    server.command("REPLICAOF", "127.0.0.1", "1")
+
+
+def kill(server: RedisServer) -> None:
+    server.kill()
 
 
 @pytest.mark.redis
-def test_a_server_killed_between_searches_costs_time_and_no_answer(
-    redis_server: RedisServer, layers: Layers
+@pytest.mark.parametrize("harm", [flip, mix_up, retype, fill, follow, kill])
+def test_whatever_becomes_of_redis_the_lists_stay_the_same(
+    redis_server: RedisServer, layers: Layers, harm: Callable[[RedisServer], None]
 ) -> None:
-    layer = layers(redis_server.url)
-    source = LayeredLists([layer], computed(), Z)
+    source = LayeredLists([layers(redis_server.url)], computed(), Z)
     rows = rows_of(3, 1, 4)
-    before = source.lists(rows)
-    np.testing.assert_array_equal(source.lists(rows), before)
-    redis_server.kill()
-    np.testing.assert_array_equal(source.lists(rows), before)
-    assert source.lookups == {"computed": 6, "redis": 3}
+    expected = computed().lists(rows)
+    for _ in range(2):
+        np.testing.assert_array_equal(source.lists(rows), expected)
+    assert source.lookups == {"computed": 3, "redis": 3}
+    harm(redis_server)
+    for _ in range(3):
+        np.testing.assert_array_equal(source.lists(rows), expected)
+    assert source.lookups["computed"] >= 4
 
 
 @pytest.mark.redis
-def test_a_server_that_returns_is_used_again_after_the_pause(
+def test_two_layers_of_one_door_pay_for_a_dead_server_once(
     redis_server: RedisServer, layers: Layers
 ) -> None:
-    layer = layers(redis_server.url)
+    first = layers(redis_server.url)
+    [door] = layers.doors
+    second = RedisLayer(door, "v1", Direction.IMAGE_TO_TEXT, Z)
     redis_server.kill()
-    assert not layer.get(rows_of(1)).mask.any()
-    redis_server.start()
-    layers(redis_server.url).put(rows_of(1), some_lists(1))
-    assert not layer.get(rows_of(1)).mask.any()  # still paused
-    layers.clock.now += 1.0
-    assert layer.get(rows_of(1)).mask.all()
+    for layer in (first, second):
+        assert not layer.get(rows_of(1)).mask.any()
+    assert sum(door.health().failures.values()) == 1
 
 
 @pytest.mark.redis
-def test_a_full_server_still_answers_what_it_has(redis_server: RedisServer, layers: Layers) -> None:
-    layer = layers(redis_server.url)
-    layer.put(rows_of(1), some_lists(1))
-    redis_server.command("CONFIG", "SET", "maxmemory", "1")
-    layer.put(rows_of(2), some_lists(1))
-    assert layer.get(rows_of(1, 2)).mask.tolist() == [True, False]
-
-
-def test_a_silent_server_costs_one_short_time_out_and_then_nothing(
-    silent_server: socket.socket, layers: Layers
+def test_a_shared_layer_takes_the_place_of_one_of_its_name_and_is_asked_last(
+    redis_server: RedisServer, layers: Layers
 ) -> None:
-    url = f"redis://127.0.0.1:{silent_server.getsockname()[1]}"
-    layer = layers(url, timeout_seconds=0.2)
-    began = perf_counter()
-    assert not layer.get(rows_of(1)).mask.any()
-    assert 0.15 < perf_counter() - began < 5.0
-    assert connections(silent_server) == 1
-    began = perf_counter()
-    for _ in range(100):
-        assert not layer.get(rows_of(1)).mask.any()
-        layer.put(rows_of(1), some_lists(1))
-    assert perf_counter() - began < 5.0  # a hundred time-outs would be twenty seconds
-    assert connections(silent_server) == 0
+    alone, shared = layers("unix:///nowhere"), layers(redis_server.url)
+    source = LayeredLists([alone], computed(), Z)
+    source.share(shared)
+    source.lists(rows_of(3))
+    assert shared.get(rows_of(3)).mask.all()
+    assert not sum(layers.doors[0].health().failures.values())
 
 
 def test_an_absent_server_gives_the_computed_lists(layers: Layers) -> None:
@@ -199,19 +199,3 @@ def test_an_absent_server_gives_the_computed_lists(layers: Layers) -> None:
 def test_a_url_that_is_none_is_refused_by_value() -> None:
     with pytest.raises(InputError, match="localhost:6379"):
         RedisLayer("localhost:6379", "v1", T2I, Z)
-
-
-def test_the_breaker_opens_for_twice_as_long_after_each_failure_and_closes_after_success() -> None:
-    clock = Clock()
-    breaker = CircuitBreaker(clock, first_seconds=1.0, longest_seconds=3.0)
-    assert breaker.closed
-    for pause in (1.0, 2.0, 3.0, 3.0):
-        breaker.failed()
-        clock.now += pause - 0.01
-        assert not breaker.closed
-        clock.now += 0.01 + 1e-9
-        assert breaker.closed
-    breaker.worked()
-    breaker.failed()
-    clock.now += 1.001
-    assert breaker.closed
