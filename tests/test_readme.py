@@ -43,7 +43,8 @@ def readme_commands() -> list[str]:
 
 
 COMMANDS = readme_commands()
-TRAINING = [["vse"], ["heads"], ["pillar"], ["import"]]
+TRAINING = [["vse"], ["heads"], ["learned"], ["pillar"], ["import"]]
+SHORT = {"vse": SHORT_VSE, "heads": SHORT_HEADS, "learned": ["--folds", "2", "--steps", "5"]}
 
 
 @dataclass
@@ -78,7 +79,7 @@ class World:
         module, _, function = SCRIPTS[script].partition(":")
         arguments = [self._current() if word == "VERSION" else word for word in arguments]
         if script == "meet-train":
-            arguments += SHORT_VSE if arguments[0] == "vse" else SHORT_HEADS
+            arguments += SHORT[arguments[0]]
         assert getattr(import_module(module), function)(arguments) == 0
 
     def _current(self) -> str:
