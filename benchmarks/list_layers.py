@@ -29,8 +29,9 @@ from model.core.errors import InputError
 from model.core.types import Direction, HalfArray, RowArray
 from model.core.vectors import l2_normalised
 from model.reverse_lists.layers import ComputedLists, ListLayer, MemoryLayer, StoredLists
-from model.reverse_lists.redis_door import RedisDoor, RedisOptions
+from model.reverse_lists.redis_door import RedisDoor
 from model.reverse_lists.redis_layer import RedisLayer
+from model.reverse_lists.redis_options import RedisOptions
 
 VERSION, DIRECTION = "benchmark", Direction.TEXT_TO_IMAGE
 WARM_UP, START_SECONDS = 3, 10.0

@@ -11,8 +11,9 @@ from model.artifact.reader import Artifact, ArtifactSide
 from model.core.errors import InputError
 from model.core.types import Direction, Frozen, HalfArray, Modality, RowArray
 from model.reverse_lists.layers import ComputedLists
-from model.reverse_lists.redis_door import RedisDoor, RedisOptions
-from model.reverse_lists.redis_layer import KEEP_SECONDS, RedisLayer
+from model.reverse_lists.redis_door import RedisDoor
+from model.reverse_lists.redis_layer import RedisLayer
+from model.reverse_lists.redis_options import KEEP_SECONDS, RedisOptions
 
 ROWS = 1024
 PATIENCE = RedisOptions(timeout_seconds=10.0, put_bytes=1 << 30)

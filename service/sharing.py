@@ -7,8 +7,9 @@ from prometheus_client.registry import Collector
 
 from model.core.types import Direction
 from model.reverse_lists.layers import LayeredLists
-from model.reverse_lists.redis_door import RedisDoor, RedisHealth, RedisOptions
+from model.reverse_lists.redis_door import RedisDoor, RedisHealth
 from model.reverse_lists.redis_layer import RedisLayer
+from model.reverse_lists.redis_options import RedisOptions
 from service.answer_cache import Lookup
 from service.engine import SearchEngine
 from service.settings import ServiceSettings

@@ -16,15 +16,14 @@ from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
 import redis
-from pydantic import Field
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.exceptions import OutOfMemoryError
 from redis.retry import Retry
 
 from model.core.errors import InputError
-from model.core.types import Frozen
 from model.reverse_lists.breaker import CircuitBreaker, Clock
+from model.reverse_lists.redis_options import RedisOptions
 
 KEYS_A_COMMAND = 1024  # a longer MGET keeps a server's other clients waiting
 SECONDS_A_KEY = 1e-4  # a fifth of what computing a list takes: slower than that is no help
@@ -33,18 +32,6 @@ NO_REPLICAS = "NOREPLICAS"
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
-
-
-class RedisOptions(Frozen):
-    """How long Redis may take, and how much it is given.
-
-    `put_bytes` bounds one write, what is beyond stays unshared. While Redis uses more than
-    `max_memory_bytes` (None: its own `maxmemory` decides) nothing is written.
-    """
-
-    timeout_seconds: float = Field(default=0.05, gt=0)
-    put_bytes: int = Field(default=4 << 20, ge=0)
-    max_memory_bytes: int | None = Field(default=None, ge=0)
 
 
 class RedisFailure(StrEnum):

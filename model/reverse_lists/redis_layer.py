@@ -4,10 +4,10 @@ import numpy as np
 
 from model.core.types import Direction, HalfArray, RowArray
 from model.reverse_lists.layers import Found
-from model.reverse_lists.redis_door import RedisDoor, RedisOptions
+from model.reverse_lists.redis_door import RedisDoor
+from model.reverse_lists.redis_options import KEEP_SECONDS, RedisOptions
 
 TIMEOUT_SECONDS = 0.05
-KEEP_SECONDS = 7 * 24 * 3600
 LITTLE_HALF = "<f2"
 
 

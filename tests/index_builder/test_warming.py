@@ -10,8 +10,9 @@ from model.cascade import Cascade
 from model.core.types import Direction, Modality
 from model.reverse_lists.compute import reverse_lists
 from model.reverse_lists.layers import LayeredLists
-from model.reverse_lists.redis_door import RedisDoor, RedisOptions
+from model.reverse_lists.redis_door import RedisDoor
 from model.reverse_lists.redis_layer import RedisLayer
+from model.reverse_lists.redis_options import RedisOptions
 from tests.index_builder.conftest import Built
 from tests.support.redis_server import RedisServer
 

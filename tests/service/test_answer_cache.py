@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from model.core.types import CandidateBudget, Direction, RerankMode
-from model.reverse_lists.redis_door import RedisDoor, RedisOptions
+from model.reverse_lists.redis_door import RedisDoor
+from model.reverse_lists.redis_options import RedisOptions
 from service.answer_cache import AnswerCache, AnswerKey, Lookup
 from service.schemas import Hit, ImageUpload, SearchAnswer, SearchFields, TextSearch
 from tests.support.redis_server import RedisServer

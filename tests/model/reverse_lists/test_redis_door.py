@@ -7,7 +7,8 @@ from time import perf_counter
 import pytest
 
 from model.core.errors import InputError
-from model.reverse_lists.redis_door import RedisDoor, RedisFailure, RedisOptions
+from model.reverse_lists.redis_door import RedisDoor, RedisFailure
+from model.reverse_lists.redis_options import RedisOptions
 from tests.support.clock import Clock
 from tests.support.redis_server import RedisServer
 

@@ -6,8 +6,9 @@ import pytest
 from model.core.errors import InputError
 from model.core.types import Direction, HalfArray, RowArray
 from model.reverse_lists.layers import ComputedLists, LayeredLists
-from model.reverse_lists.redis_door import RedisDoor, RedisOptions
-from model.reverse_lists.redis_layer import KEEP_SECONDS, RedisLayer
+from model.reverse_lists.redis_door import RedisDoor
+from model.reverse_lists.redis_layer import RedisLayer
+from model.reverse_lists.redis_options import KEEP_SECONDS, RedisOptions
 from tests.support.clock import Clock
 from tests.support.redis_server import RedisServer
 
