@@ -7,6 +7,7 @@ look-ups do not mind, and that the layers agree is for the tests.
 """
 
 import argparse
+import os
 import platform
 import shutil
 import socket
@@ -197,7 +198,8 @@ def _wait_for(path: Path) -> None:
 
 def _machine() -> str:
     versions = f"redis-py {version('redis')}, torch {torch.__version__}, numpy {np.__version__}"
-    return f"{platform.machine()}, Python {platform.python_version()}, {versions}"
+    busy = f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.0f}"
+    return f"{platform.machine()}, {busy}, Python {platform.python_version()}, {versions}"
 
 
 def _milliseconds(call: Callable[[], object]) -> float:
