@@ -15,6 +15,9 @@ const ROW = 24;
 const BEYOND = 120;
 const GAP = 22;
 const WIDE = 640;
+// Pixels: of a change such as ▲123, and of a letter beside it.
+const LABEL = 72;
+const LETTER = 7;
 
 /** Ranks of a hit by stage, 0 = best. */
 export const ranksOf = (hit) => STAGES.map(({ name }) => hit.explanation[name]);
@@ -35,7 +38,8 @@ export function heightOf(rank, rows, deepest) {
 /** The chart of hits at a width in pixels; `names(hit)` labels a hit, `tell(hit)` hears which one
  * the pointer is on, null for none. */
 export function bumpChart(hits, width, { names, tell, summary }) {
-  const plan = planned(hits, width);
+  const longest = Math.max(...hits.map((hit) => names(hit).length));
+  const plan = planned(hits, width, longest);
   const chart = svg("svg", {
     class: "bump",
     role: "img",
@@ -51,18 +55,18 @@ export function bumpChart(hits, width, { names, tell, summary }) {
   return chart;
 }
 
-function planned(hits, width) {
+function planned(hits, width, longest) {
   const rows = hits.length;
   const deepest = Math.max(...hits.flatMap(ranksOf));
   const left = 46;
-  const margin = width >= WIDE ? Math.round(width / 3.4) : 62;
+  const words = Math.min(LABEL + longest * LETTER, Math.round(width / 2.6));
+  const margin = width >= WIDE ? words : LABEL;
   const right = width - margin;
   const x = STAGES.map((_, at) => left + ((right - left) * at) / (STAGES.length - 1));
   const pressed = deepest >= rows;
   const y = (rank) => heightOf(rank, rows, deepest);
   const height = HEAD + rows * ROW + (pressed ? GAP + BEYOND + 12 : 8);
-  // About seven pixels a letter.
-  const letters = width >= WIDE ? Math.floor((margin - 70) / 7) : 0;
+  const letters = width >= WIDE ? Math.floor((margin - LABEL) / LETTER) : 0;
   return { rows, deepest, x, y, height, pressed, letters };
 }
 

@@ -31,6 +31,7 @@ export function createDetail(dialog, index, api, pictures, ask) {
     const hit = shown.hits[shown.at];
     const about = h("div", { class: "about" });
     const item = { ...hit, modality: shown.images ? "image" : "text" };
+    const held = dialog.contains(document.activeElement) ? document.activeElement.ariaLabel : null;
     dialog.replaceChildren(
       head(hit),
       h(
@@ -40,8 +41,15 @@ export function createDetail(dialog, index, api, pictures, ask) {
         h("div", { class: "facts" }, about, ...tables(hit)),
       ),
     );
+    if (held) focusAgain(held);
     if (hit.caption) about.append(h("p", { class: "quote" }, hit.caption));
     if (shown.images) readCaptions(hit, about, reading.signal);
+  }
+
+  /** Keep the focus inside, on the button that had it where that one still works. */
+  function focusAgain(label) {
+    const buttons = [...dialog.querySelectorAll(".tiny:enabled")];
+    (buttons.find((one) => one.ariaLabel === label) ?? buttons.at(-1)).focus();
   }
 
   const large = (hit) =>

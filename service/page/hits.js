@@ -24,6 +24,7 @@ export function createHits(place, index, pictures, { open, ask }) {
       );
     },
     clear: () => place.replaceChildren(),
+    focus: () => place.querySelector(".open")?.focus(),
   };
 
   function entry(hit, images) {

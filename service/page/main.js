@@ -40,6 +40,7 @@ async function open() {
   byId("problem").replaceChildren();
   parts = assembled(index);
   follow();
+  if (!parts.query && matchMedia("(hover: hover)").matches) byId("text").focus();
 }
 
 function assembled(index) {
@@ -93,10 +94,11 @@ function follow() {
   parts.options.read(parameters);
   parts.ask.show(query);
   parts.detail.close();
+  const fromHits = byId("hits").contains(document.activeElement);
   document.body.dataset.view = query ? "results" : "home";
   document.title = query ? `${named(query)} – MEET` : "MEET";
   byId("problem").replaceChildren();
-  if (query) return run(query); // what was found before stays, dimmed, until the answer comes
+  if (query) return run(query, fromHits); // what was found before stays, dimmed, until the answer comes
   clear();
   const lost = history.state?.upload !== undefined;
   say(
@@ -105,7 +107,7 @@ function follow() {
 }
 
 /** Ask the server; a search that starts ends the one before it. */
-async function run(query) {
+async function run(query, fromHits) {
   const controller = new AbortController();
   running = controller;
   const direction = directionOf(query);
@@ -118,6 +120,7 @@ async function run(query) {
   try {
     const answer = await api.search(direction, body, controller.signal);
     if (running === controller) show(query, answer);
+    if (fromHits && document.activeElement === document.body) parts.hits.focus();
   } catch (error) {
     if (running === controller && error.name !== "AbortError") failed(error);
   } finally {
