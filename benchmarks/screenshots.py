@@ -22,9 +22,10 @@ from model.core.types import Modality
 
 COLOURS = 256
 DESKTOP = ViewportSize(width=1200, height=780)
-TALL = ViewportSize(width=1200, height=1000)
+TALL = ViewportSize(width=1200, height=1010)
 PHONE = ViewportSize(width=360, height=740)
 TEXT = "?q=a+red+star+next+to+a+blue+circle&k=20"
+INSPECTED = "?q=a+red+star+next+to+a+blue+circle&k=10&inspect=1"
 ON_A_PHONE = "?q=two+green+hearts&k=20"
 WAIT_MS = 120_000
 PICTURES_SEEN = """[...document.querySelectorAll(".hits img")].every(
@@ -61,7 +62,7 @@ def _shoot_all(browser: Browser, url: str, asked: bytes, out: Path) -> None:
     page.wait_for_selector(".hits .words")
     _save(page, out / "image.png")
 
-    page = _opened(browser, f"{url}/{TEXT}&inspect=1", TALL)
+    page = _opened(browser, f"{url}/{INSPECTED}", TALL)
     _most_moved(page)
     _save(page, out / "inspector.png")
 
@@ -98,7 +99,9 @@ def _save(page: Page, path: Path) -> None:
     page.wait_for_function(PICTURES_SEEN)
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
-    shot.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    # This method keeps the colours of few pixels, such as those of the stages.
+    few = shot.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size // 1024} KiB")
 
 

@@ -21,16 +21,16 @@ PHONE = {"width": 360, "height": 740}
 
 def open_state(new_page: NewPage, site: str, state: str, **profile: object) -> Page:
     address, sign = STATES[state]
-    page = new_page(f"{site}/{address}", reduced_motion="reduce", **profile)
+    page = new_page(f"{site}/{address}", **profile)
     page.wait_for_selector(sign)
     return page
 
 
 def violations(page: Page) -> list[str]:
     """Every broken rule in the light; in the dark those of colour, all that can differ there."""
-    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page.emulate_media(color_scheme="light")
     found = Axe().run(page).response["violations"]
-    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    page.emulate_media(color_scheme="dark")
     found += Axe().run(page, options={"runOnly": ["color-contrast"]}).response["violations"]
     return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 

@@ -48,6 +48,10 @@ def captions_of(api: httpx.Client, data: bytes) -> list[str]:
     return [hit["caption"] for hit in answer.json()["hits"]]
 
 
+def unanswered(_: Route) -> None:
+    """Leave a request waiting."""
+
+
 def with_index(page: Page, **changes: object) -> None:
     """Let the server's index say more than this one does."""
 
@@ -117,7 +121,7 @@ def test_a_problem_is_shown_with_its_rule_and_request_id(new_page: NewPage, site
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("k: input should be at most 1000, got 5000")
     expect(alert).to_contain_text(answered.value.header_value("x-request-id") or "no id")
-    page.get_by_label("Results", exact=True).first.select_option("10")
+    page.get_by_role("combobox", name="Results").select_option("10")
     expect(page.get_by_role("status")).to_contain_text("10 pictures")
     expect(alert).to_have_count(0)
 
@@ -146,8 +150,8 @@ def test_a_new_search_ends_the_one_before_it(
 ) -> None:
     page = new_page(site)
     ended: list[Request] = []
-    page.on("requestfailed", ended.append)
-    page.route("**/search/**", lambda route: None)  # never answered
+    page.on("requestfailed", lambda request: ended.append(request))
+    page.route("**/search/**", unanswered)
     search(page, "a red dog")
     expect(page.get_by_role("status")).to_have_text("Searching…")
     page.unroute("**/search/**")
@@ -159,7 +163,7 @@ def test_a_new_search_ends_the_one_before_it(
 
 def test_a_slow_search_can_be_cancelled(new_page: NewPage, site: str) -> None:
     page = new_page(site)
-    page.route("**/search/**", lambda route: None)
+    page.route("**/search/**", unanswered)
     search(page, "a red dog")
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
     page.keyboard.press("Escape")
@@ -223,6 +227,7 @@ def test_ranking_modes_are_those_of_the_index(new_page: NewPage, site: str) -> N
     ranking = page.get_by_label("Ranking")
     labels = ["Relationship", "Reference rule", "Cosine only"]
     expect(ranking.locator("option")).to_have_text(labels)
+    ranking.focus()
     with page.expect_request("**/search/text-to-image") as asked:
         ranking.select_option("none")
     assert asked.value.post_data_json == {"query": "a red dog", "k": 20, "rerank": "none"}
