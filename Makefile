@@ -100,9 +100,9 @@ clean:
 
 # Tests and checks.
 
-# $(call installed,COMMAND,PACKAGES): a command of Debian's packages, where they can be installed.
+# $(call installed,TEST,PACKAGE): a package of Debian unless the test passes, where one can install.
 define installed
-	@if ! command -v $(1) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	@if ! $(1) >/dev/null 2>&1 && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get install -y -qq --no-install-recommends $(2) >/dev/null || { apt-get update -qq \
 	        && apt-get install -y -qq --no-install-recommends $(2) >/dev/null; } || true; \
 	fi
@@ -110,10 +110,10 @@ endef
 
 .PHONY: redis chromium
 redis:
-	$(call installed,redis-server,redis-server)
+	$(call installed,command -v redis-server,redis-server)
 
 chromium:
-	$(call installed,chromium,chromium)
+	$(call installed,command -v chromium,chromium)
 
 test: .venv/.dev $(if $(wildcard $(DATA_DIR)),.venv/.minilm) redis chromium
 	@[ -d "$(DATA_DIR)" ] || echo "no $(DATA_DIR): the tests marked data are skipped"

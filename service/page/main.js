@@ -55,7 +55,7 @@ function assembled(index) {
     recent: byId("recent"),
     ask: go,
   });
-  const ask = createAsk(index, pictures, { ask: go, refuse: (problem) => refuse(problem) });
+  const ask = createAsk(index, pictures, { ask: go, refuse: refuseFile });
   const options = createOptions(
     byId("options"),
     index,
@@ -193,6 +193,12 @@ function refuse(problem, retry) {
   document.body.dataset.view = "results";
   byId("problem").replaceChildren(problemPanel(problem, retry));
   if (problem.status === 401) access.ask();
+}
+
+/** Show why a file was not searched with; a search under way would cover it. */
+function refuseFile(problem) {
+  cancel();
+  refuse(problem);
 }
 
 function clear() {
