@@ -4,7 +4,7 @@ import { createAccess, keyStore } from "./access.js";
 import { createApi, ProblemError } from "./api.js";
 import { createAsk } from "./ask.js";
 import { createDetail } from "./detail.js";
-import { byId, stored } from "./dom.js";
+import { byId, h, stored } from "./dom.js";
 import { createHits } from "./hits.js";
 import { createInspector } from "./inspector.js";
 import { listen } from "./keys.js";
@@ -166,7 +166,9 @@ function show(query, answer) {
   if (inspects()) parts.inspector.show(answer);
   else parts.inspector.hide();
   showAsked(query);
-  say(`${counted(answer)} for ${named(query)} in ${shown(answer.milliseconds.total)} ms`);
+  // The box shows the query already to those who see it.
+  const asked = h("span", { class: "unseen" }, ` for ${named(query)}`);
+  say(counted(answer), asked, ` in ${shown(answer.milliseconds.total)} ms`);
 }
 
 function showAsked(query) {
@@ -212,8 +214,8 @@ function clear() {
   if (parts) parts.answer = null;
 }
 
-function say(words) {
-  byId("status").textContent = words;
+function say(...words) {
+  byId("status").replaceChildren(...words);
 }
 
 function inspects() {
