@@ -27,7 +27,7 @@ PHONE = ViewportSize(width=360, height=740)
 TEXT = "?q=a+red+star+next+to+a+blue+circle&k=20"
 INSPECTED = "?q=a+red+star+next+to+a+blue+circle&k=10&inspect=1"
 ON_A_PHONE = "?q=two+green+hearts&k=20"
-WAIT_MS = 120_000
+WAIT_MS, STEP_MS = 120_000, 100
 PICTURES_SEEN = """[...document.querySelectorAll(".hits img")].every(
     (one) => one.naturalWidth > 0 || one.getBoundingClientRect().top > innerHeight)"""
 
@@ -94,9 +94,22 @@ def _most_moved(page: Page) -> None:
     page.locator(".bump-change").nth(rises.index(max(rises))).hover()
 
 
+def _wait_for_pictures(page: Page) -> None:
+    """Ask again and again: the driver's own way of waiting needs what the page's policy forbids.
+
+    Raises:
+        TimeoutError: a picture in the window never came.
+    """
+    for _ in range(WAIT_MS // STEP_MS):
+        if page.evaluate(PICTURES_SEEN):
+            return
+        page.wait_for_timeout(STEP_MS)
+    raise TimeoutError(f"the pictures take at most {WAIT_MS // 1000} s, they took longer")
+
+
 def _save(page: Page, path: Path) -> None:
     """Write what the window shows as a PNG of few colours: small, and sharp in its lines."""
-    page.wait_for_function(PICTURES_SEEN)
+    _wait_for_pictures(page)
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     path.parent.mkdir(parents=True, exist_ok=True)
     # This method keeps the colours of few pixels, such as those of the stages.

@@ -57,10 +57,14 @@ function scalar(text) {
 function rowsOf(control, value, index, onChange) {
   const place = h("div", { class: "filters", role: "group", "aria-label": "Metadata filters" });
   let rows = value ?? [];
-  const told = (next) => {
+  const told = (change) => {
+    const next = change(rows);
+    const [before, now] = [rows, next].map((one) => JSON.stringify(encoded(one)));
+    const moved = rows.length !== next.length;
     rows = next;
-    show();
-    onChange(rows.length ? rows : undefined);
+    if (moved) show();
+    // A row that has no value yet asks for nothing.
+    if (before !== now) onChange(rows.length ? rows : undefined);
   };
   const show = () => {
     const add = () => {
@@ -69,15 +73,15 @@ function rowsOf(control, value, index, onChange) {
       place.querySelector(".filter:last-of-type select").focus();
     };
     const button = h("button", { type: "button", class: "quiet", onclick: add }, "Add filter");
-    place.replaceChildren(...rows.map((row, at) => rowOf(row, at, index, rows, told)), button);
+    place.replaceChildren(...rows.map((row, at) => rowOf(row, at, index, told)), button);
   };
   show();
   return place;
 }
 
-function rowOf(row, at, index, rows, told) {
+function rowOf(row, at, index, told) {
   const changed = (part) => (event) =>
-    told(rows.map((one, i) => (i === at ? { ...one, [part]: event.target.value } : one)));
+    told((rows) => rows.map((one, i) => (i === at ? { ...one, [part]: event.target.value } : one)));
   const choice = (part, choices) =>
     h(
       "select",
@@ -86,7 +90,7 @@ function rowOf(row, at, index, rows, told) {
         h("option", { value: name, selected: name === row[part] }, label),
       ),
     );
-  const remove = () => told(rows.filter((_, i) => i !== at));
+  const remove = () => told((rows) => rows.filter((_, i) => i !== at));
   return h(
     "div",
     { class: "filter" },

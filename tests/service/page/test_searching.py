@@ -13,6 +13,7 @@ from tests.service.world import World
 
 pytestmark = pytest.mark.browser
 
+THUMBNAIL = 16  # pixels, as the small gallery has them
 DROP = """([kind, data]) => {
     const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
     const carried = new DataTransfer();
@@ -78,11 +79,10 @@ def test_a_typed_query_shows_the_pictures_that_the_api_finds(
     expect(page.get_by_role("status")).to_contain_text("20 pictures for “a red dog”")
     assert shown_ids(page) == ids_of(api, "a red dog")
     pictures = page.locator(".hits img")
-    pictures.last.scroll_into_view_if_needed()
-    page.wait_for_function(
-        "[...document.querySelectorAll('.hits img')].every((one) => one.naturalWidth > 0)"
-    )
-    assert pictures.count() == 20
+    expect(pictures).to_have_count(20)
+    for picture in pictures.all():
+        picture.scroll_into_view_if_needed()
+        expect(picture).to_have_js_property("naturalWidth", THUMBNAIL)
     names = page.locator(".times-list .times-name").all_text_contents()
     assert names == ["encode", "hash", "pq", "rerank"]
 
@@ -157,10 +157,14 @@ def test_a_new_search_ends_the_one_before_it(
 ) -> None:
     page = new_page(site)
     page.evaluate(KEEP_SIGNALS)
-    page.route("**/search/**", unanswered)
+
+    def all_but_the_dog(route: Route) -> None:
+        if "dog" not in (route.request.post_data or ""):
+            route.continue_()
+
+    page.route("**/search/**", all_but_the_dog)
     search(page, "a red dog")
     expect(page.get_by_role("status")).to_have_text("Searching…")
-    page.unroute("**/search/**")
     search(page, "one blue boat")
     expect(page.get_by_role("status")).to_contain_text("one blue boat")
     assert shown_ids(page) == ids_of(api, "one blue boat")
@@ -254,6 +258,9 @@ def test_filters_are_offered_by_an_index_that_lists_metadata(new_page: NewPage, 
         page.keyboard.press("Enter")
     body = asked.value.post_data_json
     assert body == {"query": "a red dog", "k": 20, "filter": {"row": {"gte": 30}}}
+    with page.expect_request("**/search/text-to-image") as asked:
+        page.get_by_role("button", name="Remove filter 1").click()
+    assert asked.value.post_data_json == {"query": "a red dog", "k": 20}
 
 
 def test_history_is_kept_found_and_cleared(new_page: NewPage, site: str) -> None:
@@ -355,7 +362,7 @@ def test_an_api_key_is_asked_for_only_when_it_is_missing(new_page: NewPage, site
     page.keyboard.press("Enter")
     search(page, "a red dog")
     expect(page.get_by_role("status")).to_contain_text("20 pictures")
-    page.wait_for_function("document.querySelector('.hits img').naturalWidth > 0")
+    expect(page.locator(".hits img").first).to_have_js_property("naturalWidth", THUMBNAIL)
     assert page.evaluate("sessionStorage.getItem('meet.key')") == "open sesame"
     assert "sesame" not in page.evaluate("JSON.stringify(localStorage) + location.href")
 
