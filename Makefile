@@ -22,7 +22,7 @@ export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bundled clean
+.PHONY: help venv demo test check format bundled screenshots clean
 
 help:
 	@echo "make demo           install, index the bundled gallery and serve it on port $(PORT)"
@@ -31,6 +31,7 @@ help:
 	@echo "make check          lint, format, types, direction of imports"
 	@echo "make format         format the sources"
 	@echo "make venv           install everything the other commands need"
+	@echo "make screenshots    take the pictures of the search page in docs/ again"
 	@echo "make bundled        train the bundled model again"
 	@echo "make clean          remove the demo; .venv stays"
 
@@ -89,23 +90,38 @@ bundled: .venv/.installed
 	    --bank runs/scenes:train
 	cp -r runs/bundled/scenes/. $(BUNDLED)
 
+# The pictures of the README; Inter is the page's first choice of the fonts that a system may have.
+screenshots: .venv/.dev demo/index/CURRENT chromium
+	$(call installed,fc-list | grep -q Inter,fonts-inter)
+	$(BIN)/python -m benchmarks.screenshots --index demo/index --out docs
+
 clean:
 	rm -rf demo
 
 # Tests and checks.
 
-.PHONY: redis
-redis:
-	@if ! command -v redis-server >/dev/null && [ "$$(id -u)" = 0 ] \
-	    && command -v apt-get >/dev/null; then \
-	    apt-get install -y -qq --no-install-recommends redis-server >/dev/null \
-	        || { apt-get update -qq && apt-get install -y -qq redis-server >/dev/null; } || true; \
+# $(call installed,TEST,PACKAGE): a package of Debian unless the test passes, where one can install.
+define installed
+	@if ! $(1) >/dev/null 2>&1 && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get install -y -qq --no-install-recommends $(2) >/dev/null || { apt-get update -qq \
+	        && apt-get install -y -qq --no-install-recommends $(2) >/dev/null; } || true; \
 	fi
+endef
 
-test: .venv/.dev $(if $(wildcard $(DATA_DIR)),.venv/.minilm) redis
+.PHONY: redis chromium
+redis:
+	$(call installed,command -v redis-server,redis-server)
+
+chromium:
+	$(call installed,command -v chromium,chromium)
+
+test: .venv/.dev $(if $(wildcard $(DATA_DIR)),.venv/.minilm) redis chromium
 	@[ -d "$(DATA_DIR)" ] || echo "no $(DATA_DIR): the tests marked data are skipped"
-	@if command -v redis-server >/dev/null; then skip=; else skip="not redis"; \
-	    echo "no redis-server, and no way to install it: the tests marked redis are left out"; fi; \
+	@skip=; \
+	command -v redis-server >/dev/null || { skip="not redis"; \
+	    echo "no redis-server, and no way to install it: the tests marked redis are left out"; }; \
+	command -v chromium >/dev/null || { skip="$${skip:+$$skip and }not browser"; \
+	    echo "no chromium, and no way to install it: the tests marked browser are left out"; }; \
 	$(BIN)/python -m pytest -m "$$skip" --rootdir=. --data-dir="$(DATA_DIR)" $(PYTEST_ARGS)
 
 check: .venv/.dev

@@ -12,7 +12,7 @@ from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestScope
-from service.routes import items, operations, search
+from service.routes import items, operations, page, search
 from service.routes.dependencies import Parts
 from service.searching import Searcher
 from service.settings import ServiceSettings
@@ -55,7 +55,7 @@ def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
 
 
 def _assemble(app: FastAPI, settings: ServiceSettings, metrics: Metrics) -> None:
-    for routes in (search, items, operations, openapi):
+    for routes in (search, items, operations, openapi, page):
         app.include_router(routes.router)
     handlers.install(app)
     # The last one added is the outermost.

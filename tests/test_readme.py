@@ -183,7 +183,18 @@ def test_every_folder_of_the_readme_s_tree_exists() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["demo", "demo SMOKE=1", "test", "check", "format", "venv", "bundled", "clean", "help"],
+    [
+        "demo",
+        "demo SMOKE=1",
+        "test",
+        "check",
+        "format",
+        "venv",
+        "bundled",
+        "screenshots",
+        "clean",
+        "help",
+    ],
 )
 def test_every_make_target_says_what_it_would_do(target: str) -> None:
     """A dry run: a real `make test` in here would start itself; `.ci/run` makes the real ones."""

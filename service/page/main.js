@@ -1,0 +1,250 @@
+/** The page: the address says what is asked, and everything shown follows from it. */
+
+import { createAccess, keyStore } from "./access.js";
+import { createApi, ProblemError } from "./api.js";
+import { createAsk } from "./ask.js";
+import { createDetail } from "./detail.js";
+import { byId, h, stored } from "./dom.js";
+import { createHits } from "./hits.js";
+import { createInspector } from "./inspector.js";
+import { listen } from "./keys.js";
+import { createOptions } from "./options.js";
+import { createPast } from "./past.js";
+import { createPictures } from "./pictures.js";
+import { problemPanel } from "./problems.js";
+import { bodyOf, directionOf, findsImages, named, readQuery, writeQuery } from "./query.js";
+import { shown, timesOf } from "./stages.js";
+
+const SLOW_MS = 4000;
+const WAIT_SHOWN_MS = 150;
+
+const key = keyStore();
+const api = createApi(key);
+const pictures = createPictures(api, key);
+const access = createAccess(key, () => (parts ? follow() : open()));
+let parts = null;
+let running = null;
+
+watchTheme();
+open();
+
+/** Read the index, then whatever the address asks. */
+async function open() {
+  say("");
+  let index;
+  try {
+    index = await api.index();
+  } catch (error) {
+    return refuse(error.problem ?? { title: "The page failed", detail: String(error) }, open);
+  }
+  byId("problem").replaceChildren();
+  parts = assembled(index);
+  follow();
+  if (!parts.query && matchMedia("(hover: hover)").matches) byId("text").focus();
+}
+
+function assembled(index) {
+  const hits = createHits(byId("hits"), index, pictures, {
+    open: (hit) => detail.open(parts.answer, hit, findsImages(parts.answer.direction)),
+    ask: go,
+  });
+  const detail = createDetail(byId("detail"), index, api, pictures, go);
+  const past = createPast({
+    dialog: byId("history"),
+    opener: byId("open-history"),
+    recent: byId("recent"),
+    ask: go,
+  });
+  const ask = createAsk(index, pictures, { ask: go, refuse: refuseFile });
+  const options = createOptions(
+    byId("options"),
+    index,
+    () => parts.query && go(parts.query, { replace: true }),
+  );
+  const inspector = createInspector(byId("inspector"));
+  listen({ text: byId("text"), hits: byId("hits"), focusBox: ask.focus, cancel });
+  byId("inspect").addEventListener("click", () =>
+    go(parts.query, { replace: true, inspect: !inspects() }),
+  );
+  byId("cancel").addEventListener("click", cancel);
+  addEventListener("popstate", follow);
+  showGallery(index);
+  return { index, hits, detail, past, ask, options, inspector, query: null, answer: null };
+}
+
+/** Put a query into the address, then do what the address says. */
+function go(query, { replace = false, inspect = inspects() } = {}) {
+  const parameters = new URLSearchParams();
+  const state = writeQuery(query, parameters);
+  parts.options.write(parameters);
+  if (inspect) parameters.set("inspect", "1");
+  const url = `${location.pathname}?${parameters}`;
+  const same = url === location.pathname + location.search && state === null;
+  history[replace || same ? "replaceState" : "pushState"](state, "", url);
+  follow();
+}
+
+/** Show and run what the address says. */
+function follow() {
+  const parameters = new URLSearchParams(location.search);
+  const query = readQuery(parameters, history.state);
+  running?.abort();
+  running = null;
+  parts.query = query;
+  parts.options.read(parameters);
+  parts.ask.show(query);
+  parts.detail.close();
+  const fromHits = byId("hits").contains(document.activeElement);
+  document.body.dataset.view = query ? "results" : "home";
+  document.title = query ? `${named(query)} – MEET` : "MEET";
+  byId("problem").replaceChildren();
+  if (query) return run(query, fromHits); // what was found before stays, dimmed, until the answer comes
+  clear();
+  const lost = history.state?.upload !== undefined;
+  say(
+    lost ? "That search was by a picture, which this page no longer holds: choose it again." : "",
+  );
+}
+
+/** Ask the server; a search that starts ends the one before it. */
+async function run(query, fromHits) {
+  const controller = new AbortController();
+  running = controller;
+  const direction = directionOf(query);
+  const body = {
+    ...bodyOf(query),
+    ...parts.options.fields(),
+    ...(inspects() && { explain: true }),
+  };
+  const timers = announceWait(direction, body.k);
+  try {
+    const answer = await api.search(direction, body, controller.signal);
+    if (running === controller) show(query, answer);
+    if (fromHits && document.activeElement === document.body) parts.hits.focus();
+  } catch (error) {
+    if (running === controller && error.name !== "AbortError") failed(error);
+  } finally {
+    timers.forEach(clearTimeout);
+    if (running === controller) finished();
+  }
+}
+
+function announceWait(direction, k) {
+  document.body.setAttribute("aria-busy", "true");
+  const waiting = () => {
+    say("Searching…");
+    byId("cancel").hidden = false;
+    parts.hits.wait(direction, k);
+  };
+  const slow = () => say("Still searching: the server takes longer than usual.");
+  return [setTimeout(waiting, WAIT_SHOWN_MS), setTimeout(slow, SLOW_MS)];
+}
+
+function finished() {
+  running = null;
+  document.body.removeAttribute("aria-busy");
+  byId("cancel").hidden = true;
+}
+
+/** End the search under way; false where there is none. */
+function cancel() {
+  if (!running) return false;
+  running.abort();
+  finished();
+  parts.hits.clear();
+  say("Cancelled.");
+  return true;
+}
+
+function show(query, answer) {
+  parts.answer = answer;
+  parts.past.add(query);
+  parts.hits.show(answer);
+  byId("times").replaceChildren(...timesOf(answer.milliseconds));
+  byId("inspect").hidden = answer.hits.length === 0;
+  byId("inspect").setAttribute("aria-pressed", String(inspects()));
+  if (inspects()) parts.inspector.show(answer);
+  else parts.inspector.hide();
+  showAsked(query);
+  // The box shows the query already to those who see it.
+  const asked = h("span", { class: "unseen" }, ` for ${named(query)}`);
+  say(counted(answer), asked, ` in ${shown(answer.milliseconds.total)} ms`);
+}
+
+function showAsked(query) {
+  const picture = parts.ask.picture(query);
+  byId("asked").hidden = picture === null;
+  byId("asked").replaceChildren(...(picture ? [picture] : []));
+}
+
+function counted({ direction, hits }) {
+  const one = findsImages(direction) ? "picture" : "caption";
+  if (hits.length === 0) return `No ${one}s`;
+  return `${hits.length} ${hits.length === 1 ? one : `${one}s`}`;
+}
+
+function failed(error) {
+  if (!(error instanceof ProblemError)) throw error;
+  refuse(error.problem, follow);
+}
+
+/** Show a problem in place of an answer; a missing key is asked for. */
+function refuse(problem, retry) {
+  clear();
+  say("");
+  document.body.dataset.view = "results";
+  byId("problem").replaceChildren(problemPanel(problem, retry));
+  if (problem.status === 401) access.ask();
+}
+
+/** Show why a file was not searched with; a search under way would cover it. */
+function refuseFile(problem) {
+  cancel();
+  refuse(problem);
+}
+
+function clear() {
+  byId("problem").replaceChildren();
+  byId("times").replaceChildren();
+  byId("inspect").hidden = true;
+  byId("asked").hidden = true;
+  byId("asked").replaceChildren();
+  parts?.hits.clear();
+  parts?.inspector.hide();
+  if (parts) parts.answer = null;
+}
+
+function say(...words) {
+  byId("status").replaceChildren(...words);
+}
+
+function inspects() {
+  return new URLSearchParams(location.search).get("inspect") === "1";
+}
+
+function showGallery({ counts, version }) {
+  const number = new Intl.NumberFormat("en");
+  const sides = [
+    ["image", "pictures"],
+    ["text", "captions"],
+  ].filter(([side]) => counts[side]);
+  byId("gallery").textContent = sides
+    .map(([side, name]) => `${number.format(counts[side])} ${name}`)
+    .join(" · ");
+  byId("gallery").title = `index ${version}`;
+}
+
+function watchTheme() {
+  const chosen = stored(() => localStorage, "meet.theme");
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () =>
+    (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
+  const show = () => byId("dark").setAttribute("aria-pressed", String(isDark()));
+  byId("dark").addEventListener("click", () => {
+    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+    chosen.set(document.documentElement.dataset.theme);
+    show();
+  });
+  system.addEventListener("change", show);
+  show();
+}
