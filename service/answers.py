@@ -9,7 +9,8 @@ from model.artifact.items import Item
 from model.cascade import Ranking
 from model.core.types import Direction, Modality
 from model.rerankers.ordering import AppliedRerank
-from service.engine import Found, SearchEngine
+from service.engine import SearchEngine
+from service.jobs import Found
 from service.metrics import STAGES
 from service.schemas import (
     EncoderAnswer,
@@ -27,11 +28,9 @@ def reply(answer: BaseModel) -> Response:
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 
-def search_answer(
-    engine: SearchEngine, direction: Direction, found: Found, spent: dict[str, float]
-) -> SearchAnswer:
-    """The answer to one search; `spent` holds the milliseconds outside the engine."""
-    milliseconds = {**found.milliseconds, **spent}
+def search_answer(direction: Direction, found: Found, spent: dict[str, float]) -> SearchAnswer:
+    """The answer to one search; `spent` holds the milliseconds outside the device's thread."""
+    engine, milliseconds = found.engine, {**found.milliseconds, **spent}
     return SearchAnswer(
         index_version=engine.version,
         direction=direction,

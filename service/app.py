@@ -25,11 +25,12 @@ def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        dispatcher = Dispatcher(settings.decode_threads)
+        dispatcher = Dispatcher(lambda: engine, settings.batch, metrics, settings.decode_threads)
+        metrics.queue(lambda: dispatcher.waiting)
         searcher = Searcher(engine, dispatcher, settings.limits, metrics)
         app.state.parts = Parts(settings, engine, dispatcher, metrics, searcher)
         yield
-        dispatcher.close()
+        await dispatcher.close()
 
     app = FastAPI(
         title="MEET",

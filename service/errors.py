@@ -9,6 +9,9 @@ InputError
 ├── MissingModalityError       a search for items of a modality that the gallery lacks
 └── NoImageError               an item without a picture to show
 NotReadyError                  the probe query failed or took too long
+OverloadedError                more than the service can do now
+├── QueueFullError             as many searches wait as may
+└── DeviceMemoryError          a search alone that the device has no memory for
 """
 
 from collections.abc import Sequence
@@ -60,3 +63,15 @@ class NoImageError(InputError):
 
 class NotReadyError(MeetError):
     """The probe query failed or took too long."""
+
+
+class OverloadedError(MeetError):
+    """More than the service can do now; later it may."""
+
+
+class QueueFullError(OverloadedError):
+    """As many searches wait as may."""
+
+
+class DeviceMemoryError(OverloadedError):
+    """A search alone that the device has no memory for."""

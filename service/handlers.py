@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from model.core.errors import MeetError
-from service.errors import InvalidRequestError
+from service.errors import InvalidRequestError, OverloadedError
 from service.middleware import REQUEST_ID_HEADER
 from service.problems import (
     INTERNAL,
@@ -18,6 +18,8 @@ from service.problems import (
     request_id_of,
     violation,
 )
+
+RETRY_LATER = {"Retry-After": "1"}
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,8 @@ async def on_meet_error(request: Request, error: Exception) -> Response:
         log.error("request %s failed", request_id_of(request), exc_info=error)
         return _internal(request)
     violations = error.violations if isinstance(error, InvalidRequestError) else ()
-    return problem_response(request, kind, str(error), violations)
+    headers = RETRY_LATER if isinstance(error, OverloadedError) else None
+    return problem_response(request, kind, str(error), violations, headers)
 
 
 async def on_parameters(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """Prometheus metrics of one server: `meet_` names, seconds, every series there from the start."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import TypeAlias
 
 from prometheus_client import (
@@ -17,11 +18,20 @@ from prometheus_client.registry import Collector
 from starlette.types import Scope
 
 from model.core.types import Direction, Modality
+from service.errors import DeviceMemoryError
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-STAGES = ("decode", "encode", "hash", "pq", "rerank", "total")
+STAGES = ("decode", "queue", "encode", "hash", "pq", "rerank", "total")
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 UNMATCHED = "unmatched"
 Lookups: TypeAlias = Mapping[Direction, Mapping[str, int]]
+
+
+class Cause(StrEnum):
+    """Why a batch is tried again in halves."""
+
+    MEMORY = "memory"
+    ERROR = "error"
 
 
 class Metrics:
@@ -52,6 +62,27 @@ class Metrics:
         for direction in Direction:
             for stage in STAGES:
                 self._stages.labels(stage, direction.value)
+        self._batches = Histogram(
+            "meet_batch_size",
+            "Searches in one batch",
+            buckets=BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self._halvings = Counter(
+            "meet_batch_halvings",
+            "Batches tried again in halves",
+            ("cause",),
+            registry=self.registry,
+        )
+        for cause in Cause:
+            self._halvings.labels(cause.value)
+        self._depth = Gauge("meet_queue_depth", "Jobs that wait", registry=self.registry)
+        self._waits = Histogram(
+            "meet_queue_wait_seconds",
+            "Time from a search's arrival in the queue to its batch",
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
 
     def request(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answered request under its route's template."""
@@ -64,6 +95,21 @@ class Metrics:
         """Count the stages of one search."""
         for stage, spent in milliseconds.items():
             self._stages.labels(stage, direction.value).observe(spent / 1000)
+
+    def batch(self, waits: Sequence[float]) -> None:
+        """Count a batch of searches that waited so many seconds each."""
+        self._batches.observe(len(waits))
+        for seconds in waits:
+            self._waits.observe(seconds)
+
+    def halved(self, failure: Exception) -> None:
+        """Count a batch that is tried again in halves because of this."""
+        lacking = isinstance(failure, DeviceMemoryError)
+        self._halvings.labels((Cause.MEMORY if lacking else Cause.ERROR).value).inc()
+
+    def queue(self, read: Callable[[], int]) -> None:
+        """Report how many jobs wait by asking at every scrape."""
+        self._depth.set_function(read)
 
     def index(self, version: str, encoder: str, counts: Mapping[Modality, int]) -> None:
         """Say which index is served, and how many items it holds."""

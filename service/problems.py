@@ -53,6 +53,8 @@ _TABLE: Mapping[type[MeetError], tuple[int, str]] = {
     errors.MissingModalityError: (409, "The gallery holds no such items"),
     errors.NoImageError: (404, "The item has no picture"),
     errors.NotReadyError: (503, "The service is not ready"),
+    errors.QueueFullError: (429, "Too many searches wait"),
+    errors.DeviceMemoryError: (503, "The device has no memory left"),
     core.UnsupportedInputError: (409, "The encoder does not take this kind of input"),
     core.UnsupportedRerankError: (409, "The index has no parts for this re-ranking"),
     core.UnknownItemError: (404, "The gallery has no such item"),

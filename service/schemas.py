@@ -96,7 +96,7 @@ class SearchAnswer(BaseModel):
     rerank: str = Field(description="how the hits were ordered in the end")
     hits: list[Hit]
     milliseconds: dict[str, float] = Field(
-        description="time of each stage: decode, encode, hash, pq, rerank, and total"
+        description="time of each stage: decode, queue, encode, hash, pq, rerank, and total"
     )
 
 

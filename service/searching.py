@@ -10,13 +10,14 @@ from PIL.Image import Image
 
 from model.cascade import SearchOptions
 from model.core.errors import ImageRejectedError, TextRejectedError
-from model.core.types import Direction, FloatArray, InputKind
+from model.core.types import Direction, InputKind
 from model.data.images import ImageLimits, decode_image
 from service.answers import search_answer
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
 from service.errors import InvalidRequestError, Violation
 from service.metrics import Metrics
+from service.queries import ImageQuery, Query, Search, StoredQuery, TextQuery, VectorQuery
 from service.schemas import ImageSearch, ImageUpload, SearchAnswer, SearchFields, TextSearch
 from service.settings import Limits
 
@@ -38,10 +39,8 @@ class Searcher:
         if search.query is None:
             return await self._by_vector(Direction.TEXT_TO_IMAGE, search, search.vector or [])
         self.engine.encoder.require(InputKind.TEXT)
-        text = checked_text(search.query, self.limits)
-        return await self._search(
-            Direction.TEXT_TO_IMAGE, search, lambda: self.engine.embed_text(text)
-        )
+        text = TextQuery(checked_text(search.query, self.limits))
+        return await self._search(Direction.TEXT_TO_IMAGE, search, text)
 
     async def by_image(self, search: ImageSearch) -> SearchAnswer:
         """Captions for an image in base64, a gallery image or a vector."""
@@ -50,10 +49,7 @@ class Searcher:
             encoded = search.image
             return await self._by_file(search, lambda: base64_bytes(encoded))
         if search.id is not None:
-            item_id = search.id
-            return await self._search(
-                Direction.IMAGE_TO_TEXT, search, lambda: self.engine.embed_stored(item_id)
-            )
+            return await self._search(Direction.IMAGE_TO_TEXT, search, StoredQuery(search.id))
         return await self._by_vector(Direction.IMAGE_TO_TEXT, search, search.vector or [])
 
     async def by_upload(self, upload: ImageUpload) -> SearchAnswer:
@@ -66,30 +62,25 @@ class Searcher:
         begin = perf_counter()
         image = await self.dispatcher.decode(self._decode, read)
         decoded = _milliseconds(begin)
-        return await self._search(
-            Direction.IMAGE_TO_TEXT, search, lambda: self.engine.embed_image(image), decode=decoded
-        )
+        query = ImageQuery(image)
+        return await self._search(Direction.IMAGE_TO_TEXT, search, query, decode=decoded)
 
     async def _by_vector(
         self, direction: Direction, search: SearchFields, vector: list[float]
     ) -> SearchAnswer:
-        return await self._search(direction, search, lambda: self.engine.embed_vector(vector))
+        return await self._search(direction, search, VectorQuery(vector))
 
     async def _search(
-        self,
-        direction: Direction,
-        search: SearchFields,
-        embed: Callable[[], FloatArray],
-        **spent: float,
+        self, direction: Direction, search: SearchFields, query: Query, **spent: float
     ) -> SearchAnswer:
         begin = perf_counter()
         options = SearchOptions(
             k=search.k, rerank=search.rerank, budget=self.engine.budget, explain=search.explain
         )
-        found = await self.dispatcher.run(self.engine.search, direction, embed, options)
+        found = await self.dispatcher.search(Search(direction, query, options))
         spent["total"] = sum(spent.values()) + _milliseconds(begin)
         self.metrics.search(direction, {**found.milliseconds, **spent})
-        return search_answer(self.engine, direction, found, spent)
+        return search_answer(direction, found, spent)
 
     def _check(self, direction: Direction, search: SearchFields) -> None:
         if search.k > self.limits.max_k:

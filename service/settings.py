@@ -21,6 +21,14 @@ class Limits(Frozen):
     max_k: int = Field(default=1000, ge=1)
 
 
+class Batching(Frozen):
+    """How searches share the device."""
+
+    max_batch: int = Field(default=32, ge=1, le=1024)
+    max_queue: int = Field(default=256, ge=1)
+    max_wait_ms: float = Field(default=0.0, ge=0, le=1000)  # for company, while fewer are there
+
+
 class ServiceSettings(BaseSettings):
     """Everything that `meet-serve` can be told."""
 
@@ -35,6 +43,7 @@ class ServiceSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     limits: Limits = Limits()
+    batch: Batching = Batching()
     decode_threads: int = Field(default=2, ge=1, le=64)
     probe_seconds: float = Field(default=5.0, gt=0)
     shutdown_seconds: int = Field(default=10, ge=0)

@@ -154,6 +154,11 @@ class LayeredLists:
         self._layers, self._computed, self._z = tuple(layers), computed, z
         self._lock = threading.Lock()
 
+    @property
+    def in_table(self) -> bool:
+        """Whether every list lies in a mapped table."""
+        return any(isinstance(layer, StoredLists) for layer in self._layers)
+
     def lists(self, rows: RowArray) -> HalfArray:
         """Lists (C, z) of rows (C,), each row at most once."""
         lists = np.empty((len(rows), self._z), dtype=np.float16)

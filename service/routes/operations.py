@@ -29,12 +29,15 @@ async def readyz(opened: Opened) -> Status:
     """Whether a real query, sent through the device's thread, is answered in time."""
     seconds = opened.settings.probe_seconds
     try:
-        await asyncio.wait_for(opened.dispatcher.run(opened.engine.probe), seconds)
+        probe = opened.dispatcher.search(opened.engine.probe(), urgent=True)
+        found = await asyncio.wait_for(probe, seconds)
     except TimeoutError as error:
         raise NotReadyError(f"a probe query takes at most {seconds} s, it took longer") from error
     except (MeetError, RuntimeError, ValueError, OSError) as error:
         raise NotReadyError(f"the probe query failed: {type(error).__name__}") from error
-    return Status(status="ready", index_version=opened.engine.version)
+    if not len(found.ranking.rows):
+        raise NotReadyError("the probe query found nothing")
+    return Status(status="ready", index_version=found.engine.version)
 
 
 @router.get("/metrics", response_class=Response, responses=METRICS_CONTENT | problems())

@@ -16,8 +16,10 @@ from service.errors import (
     BodyTooLargeError,
     BrokenFormError,
     BrokenJsonError,
+    DeviceMemoryError,
     InvalidRequestError,
     MissingModalityError,
+    QueueFullError,
     UnsupportedMediaTypeError,
 )
 from service.openapi import body, problems
@@ -33,6 +35,8 @@ COMMON = (
     MissingModalityError,
     UnsupportedInputError,
     UnsupportedRerankError,
+    QueueFullError,
+    DeviceMemoryError,
 )
 router = APIRouter(prefix="/search", tags=["search"])
 

@@ -61,7 +61,7 @@ async def test_the_index_says_what_is_served_and_allowed(client: httpx.AsyncClie
 async def test_series_are_there_before_the_first_search(client: httpx.AsyncClient) -> None:
     samples = await metrics(client)
     for direction in ("text-to-image", "image-to-text"):
-        for stage in ("decode", "encode", "hash", "pq", "rerank", "total"):
+        for stage in ("decode", "queue", "encode", "hash", "pq", "rerank", "total"):
             assert samples["meet_stage_duration_seconds_count", direction, stage] == 0
     assert samples["meet_index_info", "tiny-1", "v1"] == 1
     assert samples["meet_index_items", "image"] == 60
@@ -107,8 +107,10 @@ async def test_the_description_documents_every_problem(client: httpx.AsyncClient
     document = (await client.get("/openapi.json")).json()
     schema = {"$ref": "#/components/schemas/Problem"}
     expected = {
-        ("/search/text-to-image", "post"): {"400", "409", "413", "415", "422", "500"},
-        ("/search/image-to-text", "post"): {"400", "404", "409", "413", "415", "422", "500"},
+        ("/search/text-to-image", "post"): {"400", "409", "413", "415", "422", "429", "500", "503"},
+        ("/search/image-to-text", "post"): {
+            *("400", "404", "409", "413", "415", "422", "429", "500", "503"),
+        },
         ("/items/{item_id}/image", "get"): {"404", "422", "500"},
         ("/items/{item_id}", "get"): {"404", "422", "500"},
         ("/readyz", "get"): {"500", "503"},
