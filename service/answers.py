@@ -35,6 +35,7 @@ def search_answer(direction: Direction, found: Found, spent: dict[str, float]) -
         index_version=engine.version,
         direction=direction,
         rerank=found.ranking.rerank,
+        degraded=list(found.degraded),
         hits=hits(engine, direction, found.ranking),
         milliseconds={stage: round(milliseconds.get(stage, 0.0), 3) for stage in STAGES},
     )

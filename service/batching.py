@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import TypeAlias, TypeVar, assert_never
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from model.core.types import Direction, FloatArray
+from service.deadlines import Pace, Plan, planned
 from service.engine import SearchEngine
 from service.errors import DeviceMemoryError
 from service.jobs import Found
@@ -73,6 +74,7 @@ class Batch:
 
     engine: SearchEngine
     searches: Sequence[Search]
+    pace: Pace
     halved: Note
 
     def answer(self) -> list[Outcome[Found]]:
@@ -86,7 +88,7 @@ class Batch:
                 ready[encoded.search.direction].append((place, encoded))
         for direction, group in ready.items():
             places, parts = zip(*group, strict=True)
-            found = in_halves(parts, partial(_find, self.engine, direction), self.halved)
+            found = in_halves(parts, partial(self._find, direction), self.halved)
             outcomes |= zip(places, found, strict=True)
         return [outcomes[place] for place in range(len(self.searches))]
 
@@ -102,15 +104,28 @@ class Batch:
             outcomes |= zip(places, encoded, strict=True)
         return [outcomes[place] for place in range(len(self.searches))]
 
+    def _find(self, direction: Direction, group: Sequence[_Encoded]) -> list[Found]:
+        """Rankings of one direction, each as whole as its deadline leaves time for."""
+        plans = self._plans(direction, [one.search for one in group])
+        embeddings = np.stack([one.embedding for one in group])
+        options = [plan.options for plan in plans]
+        rankings = self.engine.cascade.search(direction, embeddings, options)
+        for plan, ranking in zip(plans, rankings, strict=True):
+            self.pace.note(direction, plan, sum(ranking.milliseconds.values()) / 1000)
+        return [
+            Found(
+                self.engine,
+                ranking,
+                {"encode": one.milliseconds, **ranking.milliseconds},
+                plan.degraded,
+            )
+            for one, plan, ranking in zip(group, plans, rankings, strict=True)
+        ]
 
-def _find(engine: SearchEngine, direction: Direction, group: Sequence[_Encoded]) -> list[Found]:
-    embeddings = np.stack([one.embedding for one in group])
-    options = [one.search.options for one in group]
-    rankings = engine.cascade.search(direction, embeddings, options)
-    return [
-        Found(engine, ranking, {"encode": one.milliseconds, **ranking.milliseconds})
-        for one, ranking in zip(group, rankings, strict=True)
-    ]
+    def _plans(self, direction: Direction, searches: Sequence[Search]) -> list[Plan]:
+        mode = self.engine.cascade.second.mode
+        asked = [replace(one.options, rerank=mode(one.options.rerank)) for one in searches]
+        return planned(self.pace, direction, asked, [one.deadline for one in searches])
 
 
 def _encode(engine: SearchEngine, searches: Sequence[Search]) -> list[_Encoded]:

@@ -130,8 +130,14 @@ class SearchEngine:
         return self._stored(modality, row)
 
     def probe(self) -> Search:
-        """A real query that this index answers."""
-        direction = next(d for d in Direction if d.candidate in self.artifact.sides)
+        """A real query that this index answers.
+
+        Raises:
+            MissingModalityError: the gallery is empty.
+        """
+        direction = next((d for d in Direction if d.candidate in self.artifact.sides), None)
+        if direction is None:
+            raise MissingModalityError("a probe needs items to find, this gallery holds none")
         return Search(direction, self._probe_query(direction), SearchOptions(1, budget=self.budget))
 
     def item(self, item_id: str) -> Item:

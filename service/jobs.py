@@ -1,7 +1,6 @@
 """What the device's thread is given to do: searches, which share batches, and single calls."""
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -19,6 +18,7 @@ class Found:
     engine: SearchEngine
     ranking: Ranking
     milliseconds: Mapping[str, float]
+    degraded: tuple[str, ...] = ()
 
     def after(self, wait: float) -> "Found":
         """The same, with the seconds in the queue among its stages."""
@@ -35,7 +35,6 @@ class SearchJob:
 
     search: Search
     future: asyncio.Future[Found]
-    deadline: float = math.inf  # on the monotonic clock
     queued: float = field(default_factory=monotonic)
 
 

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from starlette.types import Scope
 
 from model.core.types import Direction, Modality
+from service.deadlines import DEGRADABLE
 from service.errors import DeviceMemoryError
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -76,6 +77,14 @@ class Metrics:
         )
         for cause in Cause:
             self._halvings.labels(cause.value)
+        self._degraded = Counter(
+            "meet_searches_degraded",
+            "Searches whose time did not allow a stage, by what was left out",
+            ("stage",),
+            registry=self.registry,
+        )
+        for name in DEGRADABLE:
+            self._degraded.labels(name)
         self._depth = Gauge("meet_queue_depth", "Jobs that wait", registry=self.registry)
         self._waits = Histogram(
             "meet_queue_wait_seconds",
@@ -91,8 +100,15 @@ class Metrics:
         if "problem_code" in scope:
             self._problems.labels(scope["problem_code"]).inc()
 
-    def search(self, direction: Direction, milliseconds: Mapping[str, float]) -> None:
-        """Count the stages of one search."""
+    def search(
+        self,
+        direction: Direction,
+        milliseconds: Mapping[str, float],
+        degraded: Sequence[str] = (),
+    ) -> None:
+        """Count the stages of one search, and what it had to do without."""
+        for name in degraded:
+            self._degraded.labels(name).inc()
         for stage, spent in milliseconds.items():
             self._stages.labels(stage, direction.value).observe(spent / 1000)
 

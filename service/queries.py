@@ -1,5 +1,6 @@
 """What can be asked, and with what: a text, a decoded image, a vector, an image of the gallery."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -48,3 +49,4 @@ class Search:
     direction: Direction
     query: Query
     options: SearchOptions
+    deadline: float = math.inf  # on the monotonic clock

@@ -22,7 +22,7 @@ from service.settings import Limits, ServiceSettings
 from tests.service.world import World, make_encoder, make_index, make_world
 
 LIMITS = Limits(max_body_bytes=200_000)
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 

@@ -2,10 +2,6 @@
 
 import asyncio
 import base64
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -13,22 +9,29 @@ import numpy as np
 import pytest
 import torch
 
-from model.core.errors import TextRejectedError
-from model.core.types import FloatArray, InputKind, RerankMode
-from model.encoders.protocols import TextEncoder
+from model.core.types import RerankMode
 from model.rerankers.ordering import Reranked
 from model.rerankers.second_stage import SecondStage, Shortlist
 from service.engine import SearchEngine
 from service.settings import Batching
+from tests.service.asking import (
+    I2T,
+    POISON,
+    T2I,
+    Ask,
+    busy,
+    faulty,
+    send,
+    text_search,
+    texts,
+    together,
+)
 from tests.service.conftest import OpenClient
 from tests.service.test_bad_input import problem
 from tests.service.test_operations import metrics
 from tests.service.world import DIM, World
 
 pytestmark = pytest.mark.anyio
-T2I, I2T = "/search/text-to-image", "/search/image-to-text"
-Ask = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
-POISON = "one poisoned word"
 
 
 def mixed(world: World, count: int) -> list[Ask]:
@@ -62,36 +65,6 @@ def _request(world: World, rng: np.random.Generator, turn: int) -> Ask:
     return lambda client: client.post(I2T, json=body | told)
 
 
-@asynccontextmanager
-async def busy(client: httpx.AsyncClient) -> AsyncIterator[None]:
-    """While this lasts the device is at work, so what is asked gathers in the queue."""
-    release = threading.Event()
-    parts = client._transport.app.state.parts  # type: ignore[attr-defined]
-    blocking = asyncio.create_task(parts.dispatcher.run(release.wait, 20))
-    await asyncio.sleep(0.01)
-    try:
-        yield
-    finally:
-        release.set()
-        await blocking
-
-
-async def together(client: httpx.AsyncClient, asked: Sequence[Ask]) -> list[httpx.Response]:
-    """The answers of requests that wait for the device at the same time."""
-    async with busy(client):
-        tasks = [asyncio.create_task(_send(client, ask)) for ask in asked]
-        depth = client._transport.app.state.parts.dispatcher  # type: ignore[attr-defined]
-        for _ in range(200):
-            if depth.waiting == len(asked):
-                break
-            await asyncio.sleep(0.01)
-    return list(await asyncio.gather(*tasks))
-
-
-async def _send(client: httpx.AsyncClient, ask: Ask) -> httpx.Response:
-    return await ask(client)
-
-
 def comparable(response: httpx.Response) -> tuple[dict[str, Any], list[float]]:
     """An answer without its milliseconds, and its numbers apart."""
     assert response.status_code == 200, response.text
@@ -118,47 +91,6 @@ async def test_hundreds_at_once_get_the_answers_of_one_at_a_time(
         np.testing.assert_allclose(numbers, values, atol=1e-5)
     assert sizes["meet_batch_size_count",] == 240 + np.ceil(240 / Batching().max_batch)
     assert sizes["meet_batch_size_sum",] == sizes["meet_queue_wait_seconds_count",] == 480
-
-
-@dataclass(frozen=True)
-class FaultyTexts:
-    """A text tower that refuses one text, and runs out of memory on more than `room`."""
-
-    tower: TextEncoder
-    room: int
-    lacking: Exception
-    sizes: list[int]
-
-    @property
-    def accepts(self) -> frozenset[InputKind]:
-        return self.tower.accepts
-
-    def encode_texts(self, texts: Sequence[str]) -> FloatArray:
-        self.sizes.append(len(texts))
-        if POISON in texts:
-            raise TextRejectedError("this text is poison")
-        if len(texts) > self.room:
-            raise self.lacking
-        return self.tower.encode_texts(texts)
-
-
-def faulty(
-    engine: SearchEngine, room: int = 1000, lacking: Exception | None = None
-) -> tuple[SearchEngine, list[int]]:
-    """The engine with such a text tower, and where the sizes of its batches are noted."""
-    assert engine.encoder.text is not None
-    sizes: list[int] = []
-    tower = FaultyTexts(engine.encoder.text, room, lacking or MemoryError(), sizes)
-    encoder = replace(engine.encoder, text=tower)
-    return SearchEngine(engine.artifact, encoder, engine.cascade), sizes
-
-
-def text_search(**body: object) -> Ask:
-    return lambda client: client.post(T2I, json=body)
-
-
-def texts(queries: Sequence[str]) -> list[Ask]:
-    return [text_search(query=query) for query in queries]
 
 
 async def test_a_text_that_the_encoder_refuses_fails_alone(
@@ -232,7 +164,7 @@ async def test_a_full_queue_turns_away_and_answers_those_inside(
     asked = texts(world.captions[:10])
     async with open_client(engine, batch=Batching(max_queue=4)) as client:
         async with busy(client):
-            tasks = [asyncio.create_task(_send(client, ask)) for ask in asked]
+            tasks = [asyncio.create_task(send(client, ask)) for ask in asked]
             done, waiting = await asyncio.wait(tasks, timeout=0.5)
             for task in done:
                 document = problem(task.result(), 429, "queue_full")
@@ -250,7 +182,7 @@ async def test_an_idle_device_waits_for_company_only_where_it_is_told_to(
     async with open_client(engine, batch=Batching(max_batch=3, max_wait_ms=1000)) as client:
         tasks = []
         for ask in asked:
-            tasks.append(asyncio.create_task(_send(client, ask)))
+            tasks.append(asyncio.create_task(send(client, ask)))
             await asyncio.sleep(0.02)
         responses = await asyncio.gather(*tasks)
         samples = await metrics(client)

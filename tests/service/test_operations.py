@@ -28,7 +28,7 @@ async def test_the_process_is_alive_and_ready(client: httpx.AsyncClient) -> None
     assert (await client.get("/readyz")).json() == {"status": "ready", "index_version": "v1"}
 
 
-async def test_a_stuck_device_is_not_ready_but_alive(
+async def test_a_busy_device_is_not_ready_but_alive(
     engine: SearchEngine, open_client: OpenClient
 ) -> None:
     async with open_client(engine) as client:
@@ -107,14 +107,16 @@ async def test_the_description_documents_every_problem(client: httpx.AsyncClient
     document = (await client.get("/openapi.json")).json()
     schema = {"$ref": "#/components/schemas/Problem"}
     expected = {
-        ("/search/text-to-image", "post"): {"400", "409", "413", "415", "422", "429", "500", "503"},
+        ("/search/text-to-image", "post"): {
+            *("400", "408", "409", "413", "415", "422", "429", "500", "503", "504"),
+        },
         ("/search/image-to-text", "post"): {
-            *("400", "404", "409", "413", "415", "422", "429", "500", "503"),
+            *("400", "404", "408", "409", "413", "415", "422", "429", "500", "503", "504"),
         },
         ("/items/{item_id}/image", "get"): {"404", "422", "500"},
         ("/items/{item_id}", "get"): {"404", "422", "500"},
         ("/readyz", "get"): {"500", "503"},
-        ("/healthz", "get"): {"500"},
+        ("/healthz", "get"): {"500", "503"},
         ("/metrics", "get"): {"500"},
         ("/index", "get"): {"500"},
     }
