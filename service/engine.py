@@ -17,6 +17,7 @@ from model.encoders.opening import open_encoder
 from model.encoders.protocols import Encoder
 from model.reverse_lists.layers import ComputedLists, LayeredLists, MemoryLayer, StoredLists
 from model.reverse_lists.redis_layer import TIMEOUT_SECONDS, RedisLayer
+from service.cards import Cards
 from service.errors import MissingModalityError, NoImageError
 from service.queries import Query, Search, TextQuery, VectorQuery
 
@@ -51,6 +52,7 @@ class SearchEngine:
         """
         artifact.require_encoder(encoder.identity)
         self.artifact, self.encoder, self.cascade = artifact, encoder, cascade
+        self.cards = Cards(artifact)
 
     @classmethod
     def open(

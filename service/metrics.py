@@ -25,6 +25,8 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.
 STAGES = ("decode", "queue", "encode", "hash", "pq", "rerank", "total")
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 UNMATCHED = "unmatched"
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+OTHER = "other"  # callers may invent methods, but no series
 Lookups: TypeAlias = Mapping[Direction, Mapping[str, int]]
 
 
@@ -60,9 +62,13 @@ class Metrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
-        for direction in Direction:
-            for stage in STAGES:
-                self._stages.labels(stage, direction.value)
+        # Looking a labelled series up costs more than counting in it.
+        self._stage = {
+            (direction, stage): self._stages.labels(stage, direction.value)
+            for direction in Direction
+            for stage in STAGES
+        }
+        self._request: dict[tuple[str, str, int], Histogram] = {}
         self._batches = Histogram(
             "meet_batch_size",
             "Searches in one batch",
@@ -96,7 +102,11 @@ class Metrics:
     def request(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answered request under its route's template."""
         route = getattr(scope.get("route"), "path", UNMATCHED)
-        self._requests.labels(scope["method"], route, str(status)).observe(seconds)
+        method = scope["method"] if scope["method"] in METHODS else OTHER
+        key = (method, route, status)
+        if (series := self._request.get(key)) is None:
+            series = self._request[key] = self._requests.labels(*map(str, key))
+        series.observe(seconds)
         if "problem_code" in scope:
             self._problems.labels(scope["problem_code"]).inc()
 
@@ -110,7 +120,7 @@ class Metrics:
         for name in degraded:
             self._degraded.labels(name).inc()
         for stage, spent in milliseconds.items():
-            self._stages.labels(stage, direction.value).observe(spent / 1000)
+            self._stage[direction, stage].observe(spent / 1000)
 
     def batch(self, waits: Sequence[float]) -> None:
         """Count a batch of searches that waited so many seconds each."""

@@ -19,7 +19,7 @@ from service.engine import SearchEngine
 from service.errors import DeadlineError, InvalidRequestError, Violation
 from service.metrics import Metrics
 from service.queries import ImageQuery, Query, Search, StoredQuery, TextQuery, VectorQuery
-from service.schemas import ImageSearch, ImageUpload, SearchAnswer, SearchFields, TextSearch
+from service.schemas import ImageSearch, ImageUpload, SearchFields, TextSearch
 from service.settings import Limits
 
 ASCII_WHITESPACE = b" \t\r\n"
@@ -34,7 +34,7 @@ class Searcher:
     limits: Limits
     metrics: Metrics
 
-    async def by_text(self, search: TextSearch) -> SearchAnswer:
+    async def by_text(self, search: TextSearch) -> dict[str, object]:
         """Images for a text or a vector."""
         self._check(Direction.TEXT_TO_IMAGE, search)
         if search.query is None:
@@ -44,7 +44,7 @@ class Searcher:
         text = TextQuery(checked_text(search.query, self.limits))
         return await self._search(Direction.TEXT_TO_IMAGE, search, text)
 
-    async def by_image(self, search: ImageSearch) -> SearchAnswer:
+    async def by_image(self, search: ImageSearch) -> dict[str, object]:
         """Captions for an image in base64, a gallery image or a vector."""
         self._check(Direction.IMAGE_TO_TEXT, search)
         if search.image is not None:
@@ -55,12 +55,12 @@ class Searcher:
         vector = VectorQuery(search.vector or [])
         return await self._search(Direction.IMAGE_TO_TEXT, search, vector)
 
-    async def by_upload(self, upload: ImageUpload) -> SearchAnswer:
+    async def by_upload(self, upload: ImageUpload) -> dict[str, object]:
         """Captions for an image file."""
         self._check(Direction.IMAGE_TO_TEXT, upload)
         return await self._by_file(upload, lambda: upload.image)
 
-    async def _by_file(self, search: SearchFields, read: Callable[[], bytes]) -> SearchAnswer:
+    async def _by_file(self, search: SearchFields, read: Callable[[], bytes]) -> dict[str, object]:
         self.engine.encoder.require(InputKind.IMAGE)
         begin, deadline = perf_counter(), self._deadline(search)
         try:
@@ -73,11 +73,11 @@ class Searcher:
 
     async def _search(
         self, direction: Direction, search: SearchFields, query: Query
-    ) -> SearchAnswer:
+    ) -> dict[str, object]:
         options = self._options(search)
         return await self._answer(Search(direction, query, options, self._deadline(search)))
 
-    async def _answer(self, search: Search, **spent: float) -> SearchAnswer:
+    async def _answer(self, search: Search, **spent: float) -> dict[str, object]:
         begin = perf_counter()
         found = await self.dispatcher.search(search)
         spent["total"] = sum(spent.values()) + _milliseconds(begin)

@@ -83,6 +83,13 @@ async def test_a_search_is_counted_by_stage_route_and_layer(client: httpx.AsyncC
     assert after[layer] - before[layer] == BUDGET.counts(60, 10)[1]
 
 
+async def test_an_invented_method_makes_no_series(client: httpx.AsyncClient) -> None:
+    await client.request("BREW", "/healthz")
+    samples = await metrics(client)
+    assert samples["meet_request_duration_seconds_count", "other", "/healthz", "405"] == 1
+    assert not any("BREW" in labels for labels in samples)
+
+
 async def test_a_request_id_is_kept_if_plain_and_made_otherwise(client: httpx.AsyncClient) -> None:
     for given, kept in (("abc-1.2:3_Z", True), ("a b", False), ("x" * 129, False), ("", False)):
         response = await client.get("/healthz", headers={"X-Request-ID": given})

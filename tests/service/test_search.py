@@ -14,6 +14,7 @@ from model.rerankers.pillar.config import PillarConfig
 from model.rerankers.second_stage import SecondStage
 from model.rerankers.weights import StageTwo
 from service.engine import SearchEngine
+from service.schemas import SearchAnswer
 from tests.service.conftest import OpenClient
 from tests.service.world import BUDGET, DIM, World
 
@@ -25,6 +26,7 @@ async def ask(client: httpx.AsyncClient, direction: Direction, **body: object) -
     response = await client.post(f"/search/{direction}", json=body)
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
+    SearchAnswer.model_validate_json(response.text, strict=True, extra="forbid")
     return answer
 
 
