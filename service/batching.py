@@ -38,7 +38,9 @@ def in_halves(
     try:
         return list(work(items))
     except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asked
-        failure = _without_memory(error)
+        failure = _named(error)
+    if isinstance(failure, DeviceMemoryError) and torch.cuda.is_available():
+        torch.cuda.empty_cache()  # after the error's frames, which held on to what they had
     if len(items) == 1:
         return [failure]
     halved(failure)
@@ -46,13 +48,11 @@ def in_halves(
     return in_halves(items[:middle], work, halved) + in_halves(items[middle:], work, halved)
 
 
-def _without_memory(error: Exception) -> Exception:
-    """The error; a lack of memory under one name, its unused blocks given back."""
+def _named(error: Exception) -> Exception:
+    """The error; a lack of memory, whoever reports it, under one name."""
     lacking = isinstance(error, MemoryError | torch.OutOfMemoryError)
     if not lacking and not (isinstance(error, RuntimeError) and OUT_OF_MEMORY in str(error)):
         return error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
     return DeviceMemoryError("the device has no memory for this search, try again later")
 
 

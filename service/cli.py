@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = ServiceSettings(**{name: v for name, v in given.items() if v is not None})
         engine = _open(settings)
-        listener = _listen(settings)
+        listener = listen(settings)
     except ValidationError as error:
         return _refuse(_settings_sentence(error))
     except (MeetError, OSError) as error:
@@ -57,14 +57,18 @@ def _open(settings: ServiceSettings) -> SearchEngine:
     )
 
 
-def _listen(settings: ServiceSettings) -> socket.socket:
+def listen(settings: ServiceSettings) -> socket.socket:
     """The listening socket, bound here so that a taken port is a sentence, too."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family)
+        listener = socket.create_server((settings.host, settings.port), family=family)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from error
+    # Inherited by every connection; asyncio sets it only on sockets that it made by itself. An
+    # answer's second packet would else wait 40 ms for the acknowledgement of its first.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _serve(settings: ServiceSettings, engine: SearchEngine, listener: socket.socket) -> int:

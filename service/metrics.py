@@ -45,59 +45,50 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(namespace="meet", registry=self.registry)
-        self._requests = Histogram(
+        self._requests = self._histogram(
             "meet_request_duration_seconds",
             "Time from a request's head to the end of its answer",
             ("method", "route", "status"),
-            buckets=BUCKETS,
-            registry=self.registry,
         )
-        self._problems = Counter(
-            "meet_problems", "Problem documents sent", ("code",), registry=self.registry
-        )
-        self._stages = Histogram(
-            "meet_stage_duration_seconds",
-            "Time of one stage of a search",
-            ("stage", "direction"),
-            buckets=BUCKETS,
-            registry=self.registry,
+        self._request: dict[tuple[str, str, int], Histogram] = {}
+        self._problems = self._counter("meet_problems", "Problem documents sent", "code", ())
+        stages = self._histogram(
+            "meet_stage_duration_seconds", "Time of one stage of a search", ("stage", "direction")
         )
         # Looking a labelled series up costs more than counting in it.
-        self._stage = {
-            (direction, stage): self._stages.labels(stage, direction.value)
-            for direction in Direction
-            for stage in STAGES
-        }
-        self._request: dict[tuple[str, str, int], Histogram] = {}
-        self._batches = Histogram(
-            "meet_batch_size",
-            "Searches in one batch",
-            buckets=BATCH_BUCKETS,
-            registry=self.registry,
+        self._stage = {(d, s): stages.labels(s, d.value) for d in Direction for s in STAGES}
+        self._degraded = self._counter(
+            "meet_searches_degraded", "Searches that had no time for this", "stage", DEGRADABLE
         )
-        self._halvings = Counter(
-            "meet_batch_halvings",
-            "Batches tried again in halves",
-            ("cause",),
-            registry=self.registry,
-        )
-        for cause in Cause:
-            self._halvings.labels(cause.value)
-        self._degraded = Counter(
-            "meet_searches_degraded",
-            "Searches whose time did not allow a stage, by what was left out",
-            ("stage",),
-            registry=self.registry,
-        )
-        for name in DEGRADABLE:
-            self._degraded.labels(name)
+        self._count_batches()
+
+    def _count_batches(self) -> None:
         self._depth = Gauge("meet_queue_depth", "Jobs that wait", registry=self.registry)
-        self._waits = Histogram(
-            "meet_queue_wait_seconds",
-            "Time from a search's arrival in the queue to its batch",
-            buckets=BUCKETS,
-            registry=self.registry,
+        self._waits = self._histogram(
+            "meet_queue_wait_seconds", "Time from a search's arrival in the queue to its batch"
         )
+        self._batches = self._histogram(
+            "meet_batch_size", "Searches in one batch", buckets=BATCH_BUCKETS
+        )
+        self._halvings = self._counter(
+            "meet_batch_halvings", "Batches tried again in halves", "cause", tuple(Cause)
+        )
+
+    def _histogram(
+        self,
+        name: str,
+        words: str,
+        labels: Sequence[str] = (),
+        buckets: Sequence[float] = BUCKETS,
+    ) -> Histogram:
+        return Histogram(name, words, labels, buckets=buckets, registry=self.registry)
+
+    def _counter(self, name: str, words: str, label: str, values: Sequence[str]) -> Counter:
+        """A counter with its series for these values of its one label."""
+        counter = Counter(name, words, (label,), registry=self.registry)
+        for value in values:
+            counter.labels(str(value))
+        return counter
 
     def request(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answered request under its route's template."""

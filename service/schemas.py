@@ -80,9 +80,15 @@ class Explanation(BaseModel):
     hamming_distance: int
     pq_score: float
     consistency: float
-    reverse_rank: int | None = Field(description="null where no reverse lists were read")
-    complementarity: float | None = Field(description="in mode pillar the refined cosine, or 0")
-    expansion: float | None = Field(description="null where no pairs of a bank were asked")
+    reverse_rank: int | None = Field(
+        default=None, description="null where no reverse lists were read"
+    )
+    complementarity: float | None = Field(
+        default=None, description="in mode pillar the refined cosine, or 0"
+    )
+    expansion: float | None = Field(
+        default=None, description="null where no pairs of a bank were asked"
+    )
     rank_after_hash: int
     rank_after_pq: int
     rank_after_rerank: int
