@@ -4,7 +4,7 @@ The same object runs online and in evaluation: what is measured is what is serve
 are ordered after every stage by (score, row), best first.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -31,15 +31,14 @@ from model.heads.heads import Heads, ModalityHead
 from model.heads.product_quantiser import adc_scores, lookup_tables
 from model.rerankers.ordering import AppliedRerank, Reranked
 from model.rerankers.second_stage import SecondStage, Shortlist
+from model.reverse_lists.fetched import fetched
 from model.reverse_lists.layers import (
     ComputedLists,
     LayeredLists,
-    ListLayer,
     MemoryLayer,
     ReverseListSource,
     StoredLists,
 )
-from model.reverse_lists.redis_layer import TIMEOUT_SECONDS, RedisLayer
 
 HASH_BLOCK = 64
 LIST_CACHE_BYTES = 64 << 20
@@ -109,19 +108,27 @@ class Ranking:
     rows: RowArray  # (k,)
     scores: FloatArray  # (k,), non-increasing
     rerank: AppliedRerank
-    milliseconds: Mapping[str, float]  # hash, pq, rerank; a batch's hash time is shared evenly
+    milliseconds: Mapping[str, float]  # hash, pq, rerank; what is done at once is shared
     explanation: Explanation | None = None
+
+
+@dataclass(frozen=True)
+class _Query:
+    """What is asked, with a mode that is named."""
+
+    embedding: FloatArray  # (D,)
+    options: SearchOptions
 
 
 @dataclass(frozen=True)
 class _Hashed:
     """A query after the Hamming stage: candidates (C1,) by (distance, row)."""
 
-    embedding: FloatArray  # (D,)
+    query: _Query
+    milliseconds: float
     hash_space: FloatArray  # (K,)
     rows: RowArray
     distances: RankArray
-    milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,7 @@ class _Quantised:
     rows: RowArray
     places: RowArray
     scores: FloatArray
+    milliseconds: float
 
 
 class Cascade:
@@ -152,117 +160,156 @@ class Cascade:
         cls,
         artifact: Artifact,
         *,
-        redis_url: str | None = None,
-        redis_seconds: float = TIMEOUT_SECONDS,
         cache_bytes: int | None = None,
         device: str = "cpu",
     ) -> "Cascade":
         """A cascade over an opened artifact; its arrays stay memory-mapped.
 
         Stored lists are read from their table. Lazy ones are looked for in process memory
-        (`cache_bytes` a side, by default `list_cache_bytes`), then in Redis where a URL is given
-        (`redis_seconds` a step at most), and else computed.
+        (`cache_bytes` a side, by default `list_cache_bytes`), and else computed.
         """
         sides = {
             modality: CandidateSide(
                 side.hamming.on(device),
                 side.pq_codes,
                 side.embeddings,
-                _lists(artifact, modality, redis_url, redis_seconds, cache_bytes, device),
+                _lists(artifact, modality, cache_bytes, device),
             )
             for modality, side in artifact.sides.items()
         }
         return cls(artifact.heads, sides, SecondStage.of_artifact(artifact))
 
     def search(
-        self, direction: Direction, embeddings: FloatArray, options: SearchOptions
+        self,
+        direction: Direction,
+        embeddings: FloatArray,
+        options: SearchOptions | Sequence[SearchOptions],
     ) -> list[Ranking]:
-        """A ranking for each query embedding (Q, D), unit rows.
+        """A ranking for each query embedding (Q, D), unit rows; options for all, or one a query.
 
-        A ranking does not depend on which other queries share the call.
+        A ranking does not depend on which other queries share the call. The reverse lists of a
+        block of queries are asked for at once, whatever their options.
 
         Raises:
             UnsupportedInputError: the gallery holds nothing of the candidates' modality.
-            UnsupportedRerankError: the gallery lacks what the mode asked for needs.
+            UnsupportedRerankError: the gallery lacks what a mode asked for needs.
             CodeShapeError: the embeddings' width is not the heads'.
         """
+        side = self._side(direction)
+        dim = self.heads.config.embedding_dim
+        if embeddings.ndim != 2 or embeddings.shape[1] != dim:
+            raise CodeShapeError(f"queries need shape (Q, D={dim}), got {embeddings.shape}")
+        each = [options] * len(embeddings) if isinstance(options, SearchOptions) else options
+        queries = [
+            _Query(np.asarray(embedding, dtype=np.float32), self._settled(one))
+            for embedding, one in zip(embeddings, each, strict=True)
+        ]
+        blocks = range(0, len(queries), HASH_BLOCK)
+        return [
+            ranking
+            for start in blocks
+            for ranking in self._search(direction, side, queries[start : start + HASH_BLOCK])
+        ]
+
+    def _side(self, direction: Direction) -> CandidateSide:
         side = self.sides.get(direction.candidate)
         if side is None:
             raise UnsupportedInputError(
                 f"{direction} needs a gallery with {direction.candidate} items, "
                 f"this one has {', '.join(sorted(self.sides)) or 'none'}"
             )
-        dim = self.heads.config.embedding_dim
-        if embeddings.ndim != 2 or embeddings.shape[1] != dim:
-            raise CodeShapeError(f"queries need shape (Q, D={dim}), got {embeddings.shape}")
-        options = replace(options, rerank=self.second.mode(options.rerank))
-        hashed = self._hash(direction.query, side, embeddings, options)
-        return [self._rank(direction, side, query, options) for query in hashed]
+        return side
+
+    def _settled(self, options: SearchOptions) -> SearchOptions:
+        """The options with their mode named."""
+        return replace(options, rerank=self.second.mode(options.rerank))
+
+    def _search(
+        self, direction: Direction, side: CandidateSide, queries: Sequence[_Query]
+    ) -> list[Ranking]:
+        """A block's rankings: the stages one after another, each for all queries."""
+        hashed = self._hash(direction.query, side, queries)
+        quantised = [self._quantise(direction, side, query) for query in hashed]
+        began = perf_counter()
+        lists = self._lists(side.lists, queries, quantised)
+        share = _milliseconds(began) / len(queries)
+        side = replace(side, lists=lists)
+        return [
+            self._rerank(direction, side, query, kept, share)
+            for query, kept in zip(hashed, quantised, strict=True)
+        ]
 
     def _hash(
-        self,
-        modality: Modality,
-        side: CandidateSide,
-        embeddings: FloatArray,
-        options: SearchOptions,
-    ) -> Iterator[_Hashed]:
-        """Each query's Hamming candidates, found a block of queries at a time."""
-        count, _ = options.budget.counts(len(side), options.k)
-        for start in range(0, len(embeddings), HASH_BLOCK):
+        self, modality: Modality, side: CandidateSide, queries: Sequence[_Query]
+    ) -> list[_Hashed]:
+        """Each query's Hamming candidates; those that want as many are looked for together."""
+        groups: dict[int, list[int]] = {}
+        for place, query in enumerate(queries):
+            count, _ = query.options.budget.counts(len(side), query.options.k)
+            groups.setdefault(count, []).append(place)
+        found: dict[int, _Hashed] = {}
+        for count, places in groups.items():
             began = perf_counter()
-            block = np.asarray(embeddings[start : start + HASH_BLOCK], dtype=np.float32)
-            vectors = _hash_space(self.heads.heads[modality], block)
+            vectors = _hash_space(self.heads.heads[modality], [queries[p] for p in places])
             distances, rows = side.hamming.search(pack_signs(vectors), count)
-            share = _milliseconds(began) / len(block)
-            for parts in zip(block, vectors, rows, distances, strict=True):
-                yield _Hashed(*parts, share)
+            share = _milliseconds(began) / len(places)
+            for place, *parts in zip(places, vectors, rows, distances, strict=True):
+                found[place] = _Hashed(queries[place], share, *parts)
+        return [found[place] for place in range(len(queries))]
 
-    def _rank(
-        self, direction: Direction, side: CandidateSide, query: _Hashed, options: SearchOptions
-    ) -> Ranking:
-        began = perf_counter()
-        quantised = self._quantise(direction, side, query, options)
-        between = perf_counter()
-        final = self._rerank(direction, side, query, quantised.rows, options)
-        spent = {
-            "hash": query.milliseconds,
-            "pq": 1e3 * (between - began),
-            "rerank": _milliseconds(between),
-        }
-        explanation = _explain(query, quantised, final) if options.explain else None
-        rows = quantised.rows[final.places]
-        return Ranking(rows, final.scores, final.applied, spent, explanation)
-
-    def _quantise(
-        self, direction: Direction, side: CandidateSide, query: _Hashed, options: SearchOptions
-    ) -> _Quantised:
+    def _quantise(self, direction: Direction, side: CandidateSide, query: _Hashed) -> _Quantised:
         """The best C2 candidates by asymmetric PQ score."""
+        began = perf_counter()
         codebooks = self.heads.heads[direction.candidate].codebooks
         table = lookup_tables(codebooks, query.hash_space[None])[0]
         scores = adc_scores(table, side.pq_codes[query.rows])
+        options = query.query.options
         _, count = options.budget.counts(len(side), options.k)
         places = top_positions(scores, query.rows, count)
-        return _Quantised(query.rows[places], places, scores[places])
+        return _Quantised(query.rows[places], places, scores[places], _milliseconds(began))
+
+    def _lists(
+        self,
+        source: ReverseListSource | None,
+        queries: Sequence[_Query],
+        quantised: Sequence[_Quantised],
+    ) -> ReverseListSource | None:
+        """Where Stage II reads lists: what the block's candidates need is fetched in one call."""
+        wanted = [
+            kept.rows
+            for query, kept in zip(queries, quantised, strict=True)
+            if self.second.reads_lists(query.options.rerank)
+        ]
+        return source if source is None else fetched(source, wanted)
 
     def _rerank(
         self,
         direction: Direction,
         side: CandidateSide,
-        query: _Hashed,
-        rows: RowArray,
-        options: SearchOptions,
-    ) -> Reranked:
+        hashed: _Hashed,
+        kept: _Quantised,
+        share: float,
+    ) -> Ranking:
         """The best k of the candidates (C2,) in the order of the mode asked for."""
-        vectors = widened(side.embeddings[rows])  # (C, D)
+        began = perf_counter()
+        options, embedding = hashed.query.options, hashed.query.embedding
+        vectors = widened(side.embeddings[kept.rows])  # (C, D)
         shortlist = Shortlist.of(
-            direction, query.embedding, query.hash_space, rows, vectors, side.lists
+            direction, embedding, hashed.hash_space, kept.rows, vectors, side.lists
         )
-        return self.second.rerank(shortlist, options.rerank, options.k)
+        final = self.second.rerank(shortlist, options.rerank, options.k)
+        spent = {
+            "hash": hashed.milliseconds,
+            "pq": kept.milliseconds,
+            "rerank": share + _milliseconds(began),
+        }
+        explanation = _explain(hashed, kept, final) if options.explain else None
+        return Ranking(kept.rows[final.places], final.scores, final.applied, spent, explanation)
 
 
-def _hash_space(head: ModalityHead, embeddings: FloatArray) -> FloatArray:
+def _hash_space(head: ModalityHead, queries: Sequence[_Query]) -> FloatArray:
     """Vectors (Q, K), query by query, so that none depends on its neighbours."""
-    return np.stack([head.query_hash_space(embedding) for embedding in embeddings])
+    return np.stack([head.query_hash_space(query.embedding) for query in queries])
 
 
 def _explain(query: _Hashed, quantised: _Quantised, final: Reranked) -> Explanation:
@@ -312,12 +359,7 @@ def list_cache_bytes(n_items: int) -> int:
 
 
 def _lists(
-    artifact: Artifact,
-    modality: Modality,
-    redis_url: str | None,
-    redis_seconds: float,
-    cache_bytes: int | None,
-    device: str,
+    artifact: Artifact, modality: Modality, cache_bytes: int | None, device: str
 ) -> LayeredLists | None:
     """Where a side's lists come from; None where the gallery has no bank for it."""
     bank, side, z = artifact.bank(modality.other), artifact.side(modality), artifact.manifest.bank.z
@@ -327,13 +369,7 @@ def _lists(
     if side.reverse_lists is not None:
         return LayeredLists([StoredLists(side.reverse_lists)], computed, z)
     room = list_cache_bytes(len(side)) if cache_bytes is None else cache_bytes
-    layers: list[ListLayer] = [MemoryLayer(len(side), z, room)]
-    if redis_url is not None:
-        direction = next(d for d in Direction if d.candidate is modality)
-        layers.append(
-            RedisLayer(redis_url, artifact.version, direction, z, timeout_seconds=redis_seconds)
-        )
-    return LayeredLists(layers, computed, z)
+    return LayeredLists([MemoryLayer(len(side), z, room)], computed, z)
 
 
 def _milliseconds(began: float) -> float:

@@ -5,11 +5,13 @@ import json
 import threading
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from hashlib import blake2b
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -67,8 +69,8 @@ class AnswerCache:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="meet-answers")
         self._room = threading.BoundedSemaphore(MAX_WAITING)
 
-    async def get(self, key: AnswerKey) -> SearchAnswer | None:
-        """The answer kept under the key, None where there is none."""
+    async def get(self, key: AnswerKey) -> dict[str, Any] | None:
+        """The plain values of the answer kept under the key, None where there is none."""
         if self._door is None:
             return None
         answer, lookup = None, Lookup.SKIPPED
@@ -79,7 +81,7 @@ class AnswerCache:
         self.lookups[lookup] += 1
         return answer
 
-    def put(self, key: AnswerKey, answer: SearchAnswer) -> None:
+    def put(self, key: AnswerKey, answer: Mapping[str, object]) -> None:
         """Keep the answer, some time soon, if it is whole and there is room."""
         if self._door is None or not _whole(key, answer) or not self._door.ready:
             return
@@ -91,29 +93,29 @@ class AnswerCache:
         """Let what runs end; drop what waits."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, door: RedisDoor, key: AnswerKey) -> SearchAnswer | None:
+    def _read(self, door: RedisDoor, key: AnswerKey) -> dict[str, Any] | None:
         [value] = door.get_many([key.name])
         return None if value is None else _unpacked(key, value)
 
-    def _write(self, door: RedisDoor, key: AnswerKey, answer: SearchAnswer) -> None:
-        content = json.dumps(answer.model_dump()).encode()
+    def _write(self, door: RedisDoor, key: AnswerKey, answer: Mapping[str, object]) -> None:
+        content = json.dumps(answer).encode()
         if len(content) <= MAX_BYTES:
             door.put_many({key.name: zlib.compress(content, 1)}, self._keep_seconds)
 
 
-def _whole(key: AnswerKey, answer: SearchAnswer) -> bool:
-    return answer.index_version == key.version and not getattr(answer, "degraded", None)
+def _whole(key: AnswerKey, answer: Mapping[str, object]) -> bool:
+    return answer["index_version"] == key.version and not answer["degraded"]
 
 
-def _unpacked(key: AnswerKey, value: bytes) -> SearchAnswer | None:
+def _unpacked(key: AnswerKey, value: bytes) -> dict[str, Any] | None:
     """The answer, None where the bytes hold none of this key's."""
     try:
-        content = zlib.decompressobj().decompress(value, MAX_BYTES)
-        answer = SearchAnswer.model_validate(json.loads(content))
+        content = json.loads(zlib.decompressobj().decompress(value, MAX_BYTES))
+        answer = SearchAnswer.model_validate(content)
     except (zlib.error, ValueError, ValidationError, RecursionError):
         return None
     fits = answer.index_version == key.version and answer.direction is key.direction
-    return answer if fits else None
+    return content if fits else None
 
 
 def _plain(value: object) -> object:

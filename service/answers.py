@@ -1,84 +1,87 @@
 """Rankings and items turned into answers."""
 
 from collections.abc import Mapping
-from urllib.parse import quote
 
 from fastapi import Response
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from model.artifact.items import Item
+from model.cascade import Explanation as Explained
 from model.cascade import Ranking
 from model.core.types import Direction, Modality
 from model.rerankers.ordering import AppliedRerank
-from service.engine import Found, SearchEngine
+from service.cards import image_link, image_of
+from service.engine import SearchEngine
+from service.jobs import Found
 from service.metrics import STAGES
 from service.schemas import (
     EncoderAnswer,
     Explanation,
-    Hit,
     IndexAnswer,
     ItemAnswer,
-    SearchAnswer,
 )
 from service.settings import Limits
 
 
-def reply(answer: BaseModel) -> Response:
-    """The answer as JSON without its empty fields; what is not finite is written as null."""
-    return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+def reply(answer: BaseModel | Mapping[str, object]) -> Response:
+    """The answer as JSON, a model's without its empty fields; what is not finite becomes null."""
+    if isinstance(answer, BaseModel):
+        content: str | bytes = answer.model_dump_json(exclude_none=True)
+    else:
+        content = to_json(answer, inf_nan_mode="null")
+    return Response(content, media_type="application/json")
 
 
 def search_answer(
-    engine: SearchEngine, direction: Direction, found: Found, spent: dict[str, float]
-) -> SearchAnswer:
-    """The answer to one search; `spent` holds the milliseconds outside the engine."""
+    direction: Direction, found: Found, spent: Mapping[str, float]
+) -> dict[str, object]:
+    """A `SearchAnswer` as plain values, without its empty fields.
+
+    `spent` holds the milliseconds outside the device's thread. Models of ten hits would take
+    longer to make than the hits to find.
+    """
     milliseconds = {**found.milliseconds, **spent}
-    return SearchAnswer(
-        index_version=engine.version,
-        direction=direction,
-        rerank=found.ranking.rerank,
-        hits=hits(engine, direction, found.ranking),
-        milliseconds=_by_stage(milliseconds),
-    )
+    return {
+        "index_version": found.engine.version,
+        "direction": direction.value,
+        "rerank": found.ranking.rerank.value,
+        "degraded": found.degraded,
+        "hits": hits(found.engine, direction, found.ranking),
+        "milliseconds": _by_stage(milliseconds),
+    }
 
 
-def timed(answer: SearchAnswer, spent: dict[str, float]) -> SearchAnswer:
+def timed(answer: Mapping[str, object], spent: Mapping[str, float]) -> dict[str, object]:
     """An answer that was kept, with the milliseconds that it took this time."""
-    return answer.model_copy(update={"milliseconds": _by_stage(spent)})
+    return {**answer, "milliseconds": _by_stage(spent)}
 
 
 def _by_stage(milliseconds: Mapping[str, float]) -> dict[str, float]:
     return {stage: round(milliseconds.get(stage, 0.0), 3) for stage in STAGES}
 
 
-def hits(engine: SearchEngine, direction: Direction, ranking: Ranking) -> list[Hit]:
-    """The ranking's rows as hits, best first."""
-    found = []
-    for rank, (row, score) in enumerate(zip(ranking.rows, ranking.scores, strict=True)):
-        item = engine.artifact.item(direction.candidate, int(row))
-        found.append(
-            Hit(
-                id=item.id,
-                rank=rank,
-                score=float(score),
-                caption=item.caption,
-                image=image_link(engine, item),
-                metadata=dict(item.metadata),
-                explanation=explanation(engine, ranking, rank),
-            )
-        )
+def hits(engine: SearchEngine, direction: Direction, ranking: Ranking) -> list[dict[str, object]]:
+    """The ranking's rows as `Hit`s, best first."""
+    rows, scores = ranking.rows.tolist(), ranking.scores.tolist()
+    found = [
+        {**engine.cards[direction.candidate, row], "rank": rank, "score": score}
+        for rank, (row, score) in enumerate(zip(rows, scores, strict=True))
+    ]
+    if ranking.explanation is not None:
+        for rank, hit in enumerate(found):
+            hit["explanation"] = explanation(engine, ranking, ranking.explanation, rank)
     return found
 
 
-def explanation(engine: SearchEngine, ranking: Ranking, rank: int) -> Explanation | None:
-    """What each stage made of one hit, None where nobody asked."""
-    shown = ranking.explanation
-    if shown is None:
-        return None
+def explanation(
+    engine: SearchEngine, ranking: Ranking, shown: Explained, rank: int
+) -> dict[str, object]:
+    """What each stage made of one hit: an `Explanation` without its empty fields."""
     has_lists = bool(shown.reverse_rank[rank] >= 0)
     refined = ranking.rerank is AppliedRerank.PILLAR
     expanded = engine.cascade.second.pairs is not None and not refined
-    return Explanation(
+    told = Explanation(
         hamming_distance=int(shown.hamming_distance[rank]),
         pq_score=float(shown.pq_score[rank]),
         consistency=float(shown.consistency[rank]),
@@ -89,35 +92,21 @@ def explanation(engine: SearchEngine, ranking: Ranking, rank: int) -> Explanatio
         rank_after_pq=int(shown.rank_after_pq[rank]),
         rank_after_rerank=int(shown.rank_after_rerank[rank]),
     )
+    return told.model_dump(exclude_none=True)
 
 
 def item_answer(engine: SearchEngine, item: Item) -> ItemAnswer:
     """One item."""
-    image = image_of(engine, item)
+    image = image_of(engine.artifact, item)
     return ItemAnswer(
         id=item.id,
         modality=item.modality,
         caption=item.caption,
         image_id=image.id if image is not None and image is not item else None,
-        image=image_link(engine, item),
+        image=image_link(engine.artifact, item),
         captions=[engine.artifact.item(Modality.TEXT, row).id for row in item.caption_rows],
         metadata=dict(item.metadata),
     )
-
-
-def image_of(engine: SearchEngine, item: Item) -> Item | None:
-    """The image itself, or the one that a caption describes."""
-    if item.modality is Modality.IMAGE:
-        return item
-    return engine.artifact.item(Modality.IMAGE, item.partner) if item.partner >= 0 else None
-
-
-def image_link(engine: SearchEngine, item: Item) -> str | None:
-    """Path of the item's picture; None where there is none to show."""
-    image = image_of(engine, item)
-    if image is None or (image.image is None and engine.artifact.thumbnails is None):
-        return None
-    return f"/items/{quote(image.id, safe='')}/image"
 
 
 def index_answer(engine: SearchEngine, limits: Limits) -> IndexAnswer:

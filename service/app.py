@@ -12,6 +12,8 @@ from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestScope
+from service.patience import Patience
+from service.readiness import Readiness
 from service.routes import items, operations, page, search
 from service.routes.dependencies import Parts
 from service.searching import Searcher
@@ -31,11 +33,13 @@ def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        dispatcher = Dispatcher(settings.decode_threads)
+        dispatcher = Dispatcher(lambda: engine, settings, metrics)
+        metrics.queue(lambda: dispatcher.waiting)
         searcher = Searcher(engine, dispatcher, settings.limits, metrics, answers)
-        app.state.parts = Parts(settings, engine, dispatcher, metrics, searcher)
+        readiness = Readiness(engine, dispatcher, settings.probe_seconds)
+        app.state.parts = Parts(settings, engine, dispatcher, metrics, searcher, readiness)
         yield
-        dispatcher.close()
+        await dispatcher.close()
         answers.close()
         if door is not None:
             door.close()
@@ -59,7 +63,9 @@ def _assemble(app: FastAPI, settings: ServiceSettings, metrics: Metrics) -> None
         app.include_router(routes.router)
     handlers.install(app)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
+    most, together = settings.limits.max_body_bytes, settings.max_waiting_bytes
+    app.add_middleware(BodyLimit, max_bytes=most, max_together=together)
+    app.add_middleware(Patience, body_seconds=settings.body_seconds)
     app.add_middleware(RequestScope, metrics=metrics)
     app.openapi = openapi.describe(app)  # type: ignore[method-assign]
 

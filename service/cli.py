@@ -1,7 +1,6 @@
 """`meet-serve`: open an index, then listen."""
 
 import argparse
-import asyncio
 import signal
 import socket
 import sys
@@ -9,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import uvicorn
 from pydantic import ValidationError
 
 from model.core.errors import MeetError
 from service.app import create_app
 from service.engine import SearchEngine
 from service.greeting import greeting
+from service.server import Server
 from service.settings import ServiceSettings
 
 BAD_START = 2
@@ -26,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = vars(_parser().parse_args(argv))
     try:
         settings = ServiceSettings(**{name: v for name, v in given.items() if v is not None})
-        engine = _open(settings)
-        listener = _listen(settings)
+        engine = SearchEngine.open(settings.index, device=settings.device)
+        listener = listen(settings)
     except ValidationError as error:
         return _refuse(_settings_sentence(error))
     except (MeetError, OSError) as error:
@@ -50,60 +49,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _open(settings: ServiceSettings) -> SearchEngine:
-    url = settings.redis_url
-    return SearchEngine.open(
-        settings.index,
-        device=settings.device,
-        redis_url=None if url is None else url.get_secret_value(),
-        redis_seconds=settings.redis_timeout_ms / 1000,
-    )
-
-
-def _listen(settings: ServiceSettings) -> socket.socket:
+def listen(settings: ServiceSettings) -> socket.socket:
     """The listening socket, bound here so that a taken port is a sentence, too."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family)
+        listener = socket.create_server((settings.host, settings.port), family=family)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from error
+    # Inherited by every connection; asyncio sets it only on sockets that it made by itself. An
+    # answer's second packet would else wait 40 ms for the acknowledgement of its first.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _serve(settings: ServiceSettings, engine: SearchEngine, listener: socket.socket) -> int:
-    config = uvicorn.Config(
-        create_app(settings, engine),
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_seconds,
-    )
     port = int(listener.getsockname()[1])
     # Uvicorn takes these over while it runs, and raises what it caught again when it is done.
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
-    server = _Server(config, greeting(engine, settings.host, port))
+    words = greeting(engine, settings.host, port)
+    server = Server(create_app(settings, engine), settings, words)
     server.run(sockets=[listener])
     return 0 if server.started else 1
-
-
-class _Server(uvicorn.Server):
-    """A server that says where it is once it answers."""
-
-    def __init__(self, config: uvicorn.Config, words: str) -> None:
-        super().__init__(config)
-        self.words = words
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            await asyncio.to_thread(_say, self.words)
-
-
-def _say(words: str) -> None:
-    sys.stdout.write(words)
-    sys.stdout.flush()
 
 
 def _refuse(sentence: str) -> int:

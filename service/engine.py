@@ -1,26 +1,25 @@
 """One opened index with its encoder and cascade: all that a request asks of the model side."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL.Image import Image
 
 from model.artifact.items import Item
 from model.artifact.reader import Artifact, open_artifact
-from model.cascade import Cascade, Ranking, SearchOptions
+from model.cascade import Cascade, SearchOptions
 from model.core.errors import DataFormatError, UnknownItemError
 from model.core.types import CandidateBudget, Direction, FloatArray, InputKind, Modality
 from model.core.vectors import l2_normalised, query_vectors
 from model.encoders.opening import open_encoder
 from model.encoders.protocols import Encoder
 from model.reverse_lists.layers import ComputedLists, LayeredLists, MemoryLayer, StoredLists
-from model.reverse_lists.redis_layer import TIMEOUT_SECONDS, RedisLayer
-from service.errors import MissingModalityError, NoImageError, NotReadyError
+from model.reverse_lists.redis_layer import RedisLayer
+from service.cards import Cards
+from service.errors import MissingModalityError, NoImageError
+from service.queries import Query, Search, TextQuery, VectorQuery
 
 WEBP = "image/webp"
 # First bytes of the files that are handed out; nothing else leaves as a picture.
@@ -32,14 +31,6 @@ SIGNATURES = {
 }
 LIST_LAYERS = tuple(layer.name for layer in (MemoryLayer, StoredLists, RedisLayer, ComputedLists))
 PROBE_TEXT = "a picture"
-
-
-@dataclass(frozen=True)
-class Found:
-    """One search's ranking and the milliseconds of every stage."""
-
-    ranking: Ranking
-    milliseconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -61,16 +52,10 @@ class SearchEngine:
         """
         artifact.require_encoder(encoder.identity)
         self.artifact, self.encoder, self.cascade = artifact, encoder, cascade
+        self.cards = Cards(artifact)
 
     @classmethod
-    def open(
-        cls,
-        root: Path,
-        *,
-        device: str = "cpu",
-        redis_url: str | None = None,
-        redis_seconds: float = TIMEOUT_SECONDS,
-    ) -> Self:
+    def open(cls, root: Path, *, device: str = "cpu") -> Self:
         """The published version of the index at `root`, whole and checked.
 
         Raises:
@@ -80,10 +65,7 @@ class SearchEngine:
         artifact = open_artifact(root)
         encoder = open_encoder(artifact.encoder_source, device)
         artifact.require_encoder(encoder.identity)
-        cascade = Cascade.from_artifact(
-            artifact, redis_url=redis_url, redis_seconds=redis_seconds, device=device
-        )
-        return cls(artifact, encoder, cascade)
+        return cls(artifact, encoder, Cascade.from_artifact(artifact, device=device))
 
     @property
     def version(self) -> str:
@@ -120,14 +102,6 @@ class SearchEngine:
                 f"{direction} needs {direction.candidate} items, this gallery holds {held} items"
             )
 
-    def embed_text(self, text: str) -> FloatArray:
-        """The unit embedding (1, D) of a text."""
-        return self.encoder.encode_texts([text])
-
-    def embed_image(self, image: Image) -> FloatArray:
-        """The unit embedding (1, D) of an RGB image."""
-        return self.encoder.encode_images([image])
-
     def embed_vector(self, values: ArrayLike) -> FloatArray:
         """The unit embedding (1, D) of a caller's vector.
 
@@ -147,27 +121,16 @@ class SearchEngine:
             raise UnknownItemError(f"{item_id!r} is a caption, the id of an image is needed")
         return self._stored(modality, row)
 
-    def search(
-        self, direction: Direction, embed: Callable[[], FloatArray], options: SearchOptions
-    ) -> Found:
-        """Encode one query and search for it."""
-        begin = perf_counter()
-        embedding = embed()
-        encoded = 1000 * (perf_counter() - begin)
-        ranking = self.cascade.search(direction, embedding, options)[0]
-        return Found(ranking, {"encode": encoded, **ranking.milliseconds})
-
-    def probe(self) -> None:
-        """Ask one real query.
+    def probe(self) -> Search:
+        """A real query that this index answers.
 
         Raises:
-            NotReadyError: nothing was found.
+            MissingModalityError: the gallery is empty.
         """
-        direction = next(d for d in Direction if d.candidate in self.artifact.sides)
-        options = SearchOptions(k=1, budget=self.budget)
-        found = self.search(direction, lambda: self._probe_embedding(direction), options)
-        if not len(found.ranking.rows):
-            raise NotReadyError("the probe query found nothing")
+        direction = next((d for d in Direction if d.candidate in self.artifact.sides), None)
+        if direction is None:
+            raise MissingModalityError("a probe needs items to find, this gallery holds none")
+        return Search(direction, self._probe_query(direction), SearchOptions(1, budget=self.budget))
 
     def item(self, item_id: str) -> Item:
         """The item of an id.
@@ -223,10 +186,10 @@ class SearchEngine:
         embedding = self.artifact.side(modality).embeddings[row]
         return l2_normalised(np.asarray(embedding, dtype=np.float32)[None])
 
-    def _probe_embedding(self, direction: Direction) -> FloatArray:
+    def _probe_query(self, direction: Direction) -> Query:
         if direction is Direction.TEXT_TO_IMAGE and "query" in self.accepts(direction):
-            return self.embed_text(PROBE_TEXT)
-        return self._stored(direction.candidate, 0)
+            return TextQuery(PROBE_TEXT)
+        return VectorQuery(self._stored(direction.candidate, 0)[0].tolist())
 
 
 def _in_float32_range(values: ArrayLike) -> FloatArray:

@@ -7,8 +7,15 @@ InputError
 ├── BodyTooLargeError          more bytes than one request may send
 ├── UnsupportedMediaTypeError  a body of a kind that the route does not read
 ├── MissingModalityError       a search for items of a modality that the gallery lacks
-└── NoImageError               an item without a picture to show
+├── NoImageError               an item without a picture to show
+└── SlowBodyError              a body that did not arrive in time
 NotReadyError                  the probe query failed or took too long
+StuckError                     the device's thread has not come back for too long
+DeadlineError                  a search that could not be answered in its time
+OverloadedError                more than the service can do now
+├── QueueFullError             as many searches or bytes wait as may
+├── StoppingError              the service answers what it has accepted, and nothing new
+└── DeviceMemoryError          a search alone that the device has no memory for
 """
 
 from collections.abc import Sequence
@@ -58,5 +65,33 @@ class NoImageError(InputError):
     """An item without a picture to show."""
 
 
+class SlowBodyError(InputError):
+    """A body that did not arrive in time."""
+
+
+class StuckError(MeetError):
+    """The device's thread has not come back for too long."""
+
+
+class DeadlineError(MeetError):
+    """A search that could not be answered in its time."""
+
+
 class NotReadyError(MeetError):
     """The probe query failed or took too long."""
+
+
+class OverloadedError(MeetError):
+    """More than the service can do now; later it may."""
+
+
+class QueueFullError(OverloadedError):
+    """As many searches or bytes wait as may."""
+
+
+class StoppingError(OverloadedError):
+    """The service answers what it has accepted, and nothing new."""
+
+
+class DeviceMemoryError(OverloadedError):
+    """A search alone that the device has no memory for."""

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from model.core.errors import MeetError
-from service.errors import InvalidRequestError
+from service.errors import BodyTooLargeError, InvalidRequestError, OverloadedError, SlowBodyError
 from service.middleware import REQUEST_ID_HEADER
 from service.problems import (
     INTERNAL,
@@ -18,6 +18,8 @@ from service.problems import (
     request_id_of,
     violation,
 )
+
+RETRY_SECONDS = "1"
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,17 @@ async def on_meet_error(request: Request, error: Exception) -> Response:
         log.error("request %s failed", request_id_of(request), exc_info=error)
         return _internal(request)
     violations = error.violations if isinstance(error, InvalidRequestError) else ()
-    return problem_response(request, kind, str(error), violations)
+    return problem_response(request, kind, str(error), violations, _headers(error))
+
+
+def _headers(error: Exception) -> dict[str, str] | None:
+    match error:
+        case OverloadedError():
+            return {"Retry-After": RETRY_SECONDS}
+        case SlowBodyError() | BodyTooLargeError():
+            return {"Connection": "close"}  # what is left of the body is not waited for
+        case _:
+            return None
 
 
 async def on_parameters(request: Request, error: Exception) -> Response:

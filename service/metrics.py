@@ -1,6 +1,7 @@
 """Prometheus metrics of one server: `meet_` names, seconds, every series there from the start."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import TypeAlias
 
 from prometheus_client import (
@@ -17,11 +18,23 @@ from prometheus_client.registry import Collector
 from starlette.types import Scope
 
 from model.core.types import Direction, Modality
+from service.deadlines import DEGRADABLE
+from service.errors import DeviceMemoryError
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-STAGES = ("decode", "encode", "hash", "pq", "rerank", "total")
+STAGES = ("decode", "queue", "encode", "hash", "pq", "rerank", "total")
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 UNMATCHED = "unmatched"
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+OTHER = "other"  # callers may invent methods, but no series
 Lookups: TypeAlias = Mapping[Direction, Mapping[str, int]]
+
+
+class Cause(StrEnum):
+    """Why a batch is tried again in halves."""
+
+    MEMORY = "memory"
+    ERROR = "error"
 
 
 class Metrics:
@@ -32,38 +45,88 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(namespace="meet", registry=self.registry)
-        self._requests = Histogram(
+        self._requests = self._histogram(
             "meet_request_duration_seconds",
             "Time from a request's head to the end of its answer",
             ("method", "route", "status"),
-            buckets=BUCKETS,
-            registry=self.registry,
         )
-        self._problems = Counter(
-            "meet_problems", "Problem documents sent", ("code",), registry=self.registry
+        self._request: dict[tuple[str, str, int], Histogram] = {}
+        self._problems = self._counter("meet_problems", "Problem documents sent", "code", ())
+        stages = self._histogram(
+            "meet_stage_duration_seconds", "Time of one stage of a search", ("stage", "direction")
         )
-        self._stages = Histogram(
-            "meet_stage_duration_seconds",
-            "Time of one stage of a search",
-            ("stage", "direction"),
-            buckets=BUCKETS,
-            registry=self.registry,
+        # Looking a labelled series up costs more than counting in it.
+        self._stage = {(d, s): stages.labels(s, d.value) for d in Direction for s in STAGES}
+        self._degraded = self._counter(
+            "meet_searches_degraded", "Searches that had no time for this", "stage", DEGRADABLE
         )
-        for direction in Direction:
-            for stage in STAGES:
-                self._stages.labels(stage, direction.value)
+        self._count_batches()
+
+    def _count_batches(self) -> None:
+        self._depth = Gauge("meet_queue_depth", "Jobs that wait", registry=self.registry)
+        self._waits = self._histogram(
+            "meet_queue_wait_seconds", "Time from a search's arrival in the queue to its batch"
+        )
+        self._batches = self._histogram(
+            "meet_batch_size", "Searches in one batch", buckets=BATCH_BUCKETS
+        )
+        self._halvings = self._counter(
+            "meet_batch_halvings", "Batches tried again in halves", "cause", tuple(Cause)
+        )
+
+    def _histogram(
+        self,
+        name: str,
+        words: str,
+        labels: Sequence[str] = (),
+        buckets: Sequence[float] = BUCKETS,
+    ) -> Histogram:
+        return Histogram(name, words, labels, buckets=buckets, registry=self.registry)
+
+    def _counter(self, name: str, words: str, label: str, values: Sequence[str]) -> Counter:
+        """A counter with its series for these values of its one label."""
+        counter = Counter(name, words, (label,), registry=self.registry)
+        for value in values:
+            counter.labels(str(value))
+        return counter
 
     def request(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answered request under its route's template."""
         route = getattr(scope.get("route"), "path", UNMATCHED)
-        self._requests.labels(scope["method"], route, str(status)).observe(seconds)
+        method = scope["method"] if scope["method"] in METHODS else OTHER
+        key = (method, route, status)
+        if (series := self._request.get(key)) is None:
+            series = self._request[key] = self._requests.labels(*map(str, key))
+        series.observe(seconds)
         if "problem_code" in scope:
             self._problems.labels(scope["problem_code"]).inc()
 
-    def search(self, direction: Direction, milliseconds: Mapping[str, float]) -> None:
-        """Count the stages of one search."""
+    def search(
+        self,
+        direction: Direction,
+        milliseconds: Mapping[str, float],
+        degraded: Sequence[str] = (),
+    ) -> None:
+        """Count the stages of one search, and what it had to do without."""
+        for name in degraded:
+            self._degraded.labels(name).inc()
         for stage, spent in milliseconds.items():
-            self._stages.labels(stage, direction.value).observe(spent / 1000)
+            self._stage[direction, stage].observe(spent / 1000)
+
+    def batch(self, waits: Sequence[float]) -> None:
+        """Count a batch of searches that waited so many seconds each."""
+        self._batches.observe(len(waits))
+        for seconds in waits:
+            self._waits.observe(seconds)
+
+    def halved(self, failure: Exception) -> None:
+        """Count a batch that is tried again in halves because of this."""
+        lacking = isinstance(failure, DeviceMemoryError)
+        self._halvings.labels((Cause.MEMORY if lacking else Cause.ERROR).value).inc()
+
+    def queue(self, read: Callable[[], int]) -> None:
+        """Report how many jobs wait by asking at every scrape."""
+        self._depth.set_function(read)
 
     def index(self, version: str, encoder: str, counts: Mapping[Modality, int]) -> None:
         """Say which index is served, and how many items it holds."""

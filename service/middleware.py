@@ -3,15 +3,18 @@
 import re
 import time
 import uuid
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLargeError
+from service.errors import BodyTooLargeError, QueueFullError
 from service.metrics import Metrics
+from service.patience import HUNG_UP
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+CLIENT_CLOSED = 499  # what proxies write down for a caller who did not wait for the answer
 # A caller that is still sending reads no answer, so a body over the limit is thrown away up
 # to this many times the limit before the answer goes out.
 DRAINED_LIMITS = 3
@@ -42,6 +45,8 @@ class RequestScope:
         try:
             await self.app(scope, receive, send_with_id)
         finally:
+            if HUNG_UP in scope:
+                status = CLIENT_CLOSED
             self.metrics.request(scope, status, time.perf_counter() - begin)
 
 
@@ -54,9 +59,11 @@ def _request_id(headers: Headers) -> str:
 class BodyLimit:
     """Refuses bodies over the limit, by their declared length or by counting what arrives."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, max_together: int) -> None:
+        """Take how many bytes one body may have, and all that are read or answered at once."""
         self.app = app
         self.max_bytes = max_bytes
+        self.room = _Room(max_together)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on a `receive` that raises inside the route, where handlers answer it."""
@@ -64,8 +71,19 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         declared = _declared_length(Headers(scope=scope))
-        counted = _CountedBody(receive, self.max_bytes, declared)
-        await self.app(scope, counted, send)
+        counted = _CountedBody(receive, self.max_bytes, declared, self.room)
+        try:
+            await self.app(scope, counted, send)
+        finally:
+            self.room.taken -= counted.kept
+
+
+@dataclass
+class _Room:
+    """Bytes that all bodies together may take."""
+
+    most: int
+    taken: int = 0
 
 
 class _CountedBody:
@@ -73,22 +91,35 @@ class _CountedBody:
 
     Raises:
         BodyTooLargeError: the declared or the counted length is above the limit.
+        QueueFullError: the bodies of all requests together are.
     """
 
-    def __init__(self, receive: Receive, max_bytes: int, declared: int) -> None:
+    def __init__(self, receive: Receive, max_bytes: int, declared: int, room: _Room) -> None:
         self.receive = receive
         self.max_bytes = max_bytes
         self.declared = declared
+        self.room = room
         self.count = 0
+        self.kept = 0
 
     async def __call__(self) -> Message:
         message = await self.receive()
-        self.count += len(message.get("body", b""))
+        self.count += (size := len(message.get("body", b"")))
         if max(self.declared, self.count) <= self.max_bytes:
+            self._keep(size)
             return message
         await self._drain(message)
-        size = f"{self.declared} bytes" if self.declared else f"more than {self.max_bytes}"
-        raise BodyTooLargeError(f"a body takes at most {self.max_bytes} bytes, got {size}")
+        got = f"{self.declared} bytes" if self.declared else f"more than {self.max_bytes}"
+        raise BodyTooLargeError(f"a body takes at most {self.max_bytes} bytes, got {got}")
+
+    def _keep(self, size: int) -> None:
+        others = self.room.taken - self.kept
+        if others and self.room.taken + size > self.room.most:
+            raise QueueFullError(
+                f"bodies of at most {self.room.most} bytes wait at once, try again later"
+            )
+        self.room.taken += size
+        self.kept += size
 
     async def _drain(self, message: Message) -> None:
         most = DRAINED_LIMITS * self.max_bytes

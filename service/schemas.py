@@ -22,6 +22,18 @@ class SearchFields(Frozen):
     rerank: RerankMode | None = Field(
         default=None, description="one of the index's `rerank`; else its `default_rerank`"
     )
+    candidates: int | None = Field(
+        default=None,
+        ge=1,
+        description="items that are re-ranked (never fewer than k), up to the index's "
+        "`limits.max_candidates`; else what its `budget` says",
+    )
+    timeout_ms: int | None = Field(
+        default=None,
+        ge=1,
+        description="time for the answer, at most the index's `limits.max_timeout_ms`, which is "
+        "also the default; where it is short the answer says in `degraded` what was left out",
+    )
 
 
 class QueryFields(SearchFields):
@@ -107,9 +119,13 @@ class SearchAnswer(Answer):
     index_version: str
     direction: Direction
     rerank: str = Field(description="how the hits were ordered in the end")
+    degraded: list[str] = Field(
+        description="what the time did not allow, in the order it is given up: the re-ranking "
+        "asked for, the relationship, the number of candidates"
+    )
     hits: list[Hit]
     milliseconds: dict[str, float] = Field(
-        description="time of each stage: decode, encode, hash, pq, rerank, and total"
+        description="time of each stage: decode, queue, encode, hash, pq, rerank, and total"
     )
 
 

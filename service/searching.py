@@ -1,24 +1,26 @@
 """From a checked request to its answer: limits, decoding, the device's thread, the hits."""
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter
 
 from PIL.Image import Image
 
 from model.cascade import SearchOptions
 from model.core.errors import ImageRejectedError, TextRejectedError
-from model.core.types import Direction, FloatArray, InputKind
+from model.core.types import Direction, InputKind
 from model.data.images import ImageLimits, decode_image
 from service.answer_cache import AnswerCache, AnswerKey
 from service.answers import search_answer, timed
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
-from service.errors import InvalidRequestError, Violation
+from service.errors import DeadlineError, InvalidRequestError, Violation
 from service.metrics import Metrics
-from service.schemas import ImageSearch, ImageUpload, SearchAnswer, SearchFields, TextSearch
+from service.queries import ImageQuery, Query, Search, StoredQuery, TextQuery, VectorQuery
+from service.schemas import ImageSearch, ImageUpload, SearchFields, TextSearch
 from service.settings import Limits
 
 ASCII_WHITESPACE = b" \t\r\n"
@@ -34,84 +36,95 @@ class Searcher:
     metrics: Metrics
     answers: AnswerCache
 
-    async def by_text(self, search: TextSearch) -> SearchAnswer:
+    async def by_text(self, search: TextSearch) -> dict[str, object]:
         """Images for a text or a vector."""
         self._check(Direction.TEXT_TO_IMAGE, search)
         if search.query is None:
-            return await self._by_vector(Direction.TEXT_TO_IMAGE, search, search.vector or [])
+            vector = VectorQuery(search.vector or [])
+            return await self._search(Direction.TEXT_TO_IMAGE, search, vector)
         self.engine.encoder.require(InputKind.TEXT)
-        text = checked_text(search.query, self.limits)
-        return await self._search(
-            Direction.TEXT_TO_IMAGE, search, lambda: self.engine.embed_text(text)
-        )
+        text = TextQuery(checked_text(search.query, self.limits))
+        return await self._search(Direction.TEXT_TO_IMAGE, search, text)
 
-    async def by_image(self, search: ImageSearch) -> SearchAnswer:
+    async def by_image(self, search: ImageSearch) -> dict[str, object]:
         """Captions for an image in base64, a gallery image or a vector."""
         self._check(Direction.IMAGE_TO_TEXT, search)
         if search.image is not None:
             encoded = search.image
             return await self._by_file(search, lambda: base64_bytes(encoded))
         if search.id is not None:
-            item_id = search.id
-            return await self._search(
-                Direction.IMAGE_TO_TEXT, search, lambda: self.engine.embed_stored(item_id)
-            )
-        return await self._by_vector(Direction.IMAGE_TO_TEXT, search, search.vector or [])
+            return await self._search(Direction.IMAGE_TO_TEXT, search, StoredQuery(search.id))
+        vector = VectorQuery(search.vector or [])
+        return await self._search(Direction.IMAGE_TO_TEXT, search, vector)
 
-    async def by_upload(self, upload: ImageUpload) -> SearchAnswer:
+    async def by_upload(self, upload: ImageUpload) -> dict[str, object]:
         """Captions for an image file."""
         self._check(Direction.IMAGE_TO_TEXT, upload)
         return await self._by_file(upload, lambda: upload.image)
 
-    async def _by_file(self, search: SearchFields, read: Callable[[], bytes]) -> SearchAnswer:
+    async def _by_file(self, search: SearchFields, read: Callable[[], bytes]) -> dict[str, object]:
         self.engine.encoder.require(InputKind.IMAGE)
-        begin = perf_counter()
-        image = await self.dispatcher.decode(self._decode, read)
-        decoded = _milliseconds(begin)
-        return await self._search(
-            Direction.IMAGE_TO_TEXT, search, lambda: self.engine.embed_image(image), decode=decoded
-        )
-
-    async def _by_vector(
-        self, direction: Direction, search: SearchFields, vector: list[float]
-    ) -> SearchAnswer:
-        return await self._search(direction, search, lambda: self.engine.embed_vector(vector))
+        begin, deadline = perf_counter(), self._deadline(search)
+        try:
+            async with asyncio.timeout_at(deadline):
+                image = await self.dispatcher.decode(self._decode, read)
+        except TimeoutError as error:
+            raise DeadlineError("the image was not read within the search's time") from error
+        job = Search(Direction.IMAGE_TO_TEXT, ImageQuery(image), self._options(search), deadline)
+        return await self._answer(search, job, decode=_milliseconds(begin))
 
     async def _search(
-        self,
-        direction: Direction,
-        search: SearchFields,
-        embed: Callable[[], FloatArray],
-        **spent: float,
-    ) -> SearchAnswer:
+        self, direction: Direction, search: SearchFields, query: Query
+    ) -> dict[str, object]:
+        job = Search(direction, query, self._options(search), self._deadline(search))
+        return await self._answer(search, job)
+
+    async def _answer(
+        self, asked: SearchFields, search: Search, **spent: float
+    ) -> dict[str, object]:
+        """The answer that was kept of the same fields, or what the search finds."""
         begin = perf_counter()
-        key = AnswerKey(self.engine.version, direction, search, self.engine.budget)
+        key = AnswerKey(self.engine.version, search.direction, asked, self.engine.budget)
         if (kept := await self.answers.get(key)) is not None:
             spent["total"] = sum(spent.values()) + _milliseconds(begin)
-            self.metrics.search(direction, spent)
+            self.metrics.search(search.direction, spent)
             return timed(kept, spent)
-        options = SearchOptions(
-            k=search.k, rerank=search.rerank, budget=self.engine.budget, explain=search.explain
-        )
-        found = await self.dispatcher.run(self.engine.search, direction, embed, options)
+        found = await self.dispatcher.search(search)
         spent["total"] = sum(spent.values()) + _milliseconds(begin)
-        self.metrics.search(direction, {**found.milliseconds, **spent})
-        answer = search_answer(self.engine, direction, found, spent)
+        self.metrics.search(search.direction, {**found.milliseconds, **spent}, found.degraded)
+        answer = search_answer(search.direction, found, spent)
         self.answers.put(key, answer)
         return answer
 
+    def _deadline(self, search: SearchFields) -> float:
+        """When the answer is due, on the monotonic clock."""
+        most = self.limits.max_timeout_ms
+        return monotonic() + min(search.timeout_ms or most, most) / 1000
+
+    def _options(self, search: SearchFields) -> SearchOptions:
+        budget, count = self.engine.budget, search.candidates
+        if count is not None:
+            budget = budget.model_copy(update={"at_least": count, "max_pq": count})
+        return SearchOptions(search.k, search.rerank, budget, search.explain)
+
     def _check(self, direction: Direction, search: SearchFields) -> None:
-        if search.k > self.limits.max_k:
-            rule = f"Input should be at most {self.limits.max_k}"
-            raise InvalidRequestError([Violation(field="k", rule=rule, value=str(search.k))])
+        """Refuse what the limits or the gallery do not allow, before anything is encoded."""
+        _check_limit("k", search.k, self.limits.max_k)
+        _check_limit("candidates", search.candidates or 0, self.limits.max_candidates)
         self.engine.require_candidates(direction)
-        self.engine.cascade.second.mode(search.rerank)  # refused before anything is encoded
+        self.engine.cascade.second.mode(search.rerank)
 
     def _decode(self, read: Callable[[], bytes]) -> Image:
         limits = ImageLimits(
             max_bytes=self.limits.max_body_bytes, max_pixels=self.limits.max_pixels
         )
         return decode_image(read(), limits)
+
+
+def _check_limit(field: str, value: int, most: int) -> None:
+    if value > most:
+        rule = f"Input should be at most {most}"
+        raise InvalidRequestError([Violation(field=field, rule=rule, value=str(value))])
 
 
 def checked_text(text: str, limits: Limits) -> str:

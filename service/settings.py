@@ -22,6 +22,17 @@ class Limits(Frozen):
     max_text_chars: int = Field(default=2000, ge=1)
     max_text_words: int = Field(default=256, ge=1)
     max_k: int = Field(default=1000, ge=1)
+    max_candidates: int = Field(default=8192, ge=1)
+    max_timeout_ms: int = Field(default=10_000, ge=1)
+
+
+class Batching(Frozen):
+    """How searches share the device."""
+
+    max_batch: int = Field(default=32, ge=1, le=1024)
+    max_queue: int = Field(default=256, ge=1)
+    max_queue_pixels: int = Field(default=200_000_000, ge=1)  # of decoded images that wait
+    max_wait_ms: float = Field(default=0.0, ge=0, le=1000)  # for company, while fewer are there
 
 
 class ServiceSettings(BaseSettings):
@@ -42,9 +53,15 @@ class ServiceSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     limits: Limits = Limits()
+    batch: Batching = Batching()
     decode_threads: int = Field(default=2, ge=1, le=64)
     probe_seconds: float = Field(default=5.0, gt=0)
     shutdown_seconds: int = Field(default=10, ge=0)
+    drain_seconds: float = Field(default=0.0, ge=0)  # not ready but listening, before a stop
+    header_seconds: float = Field(default=10.0, gt=0)
+    body_seconds: float = Field(default=30.0, gt=0)
+    stuck_seconds: float = Field(default=60.0, gt=0)
+    max_waiting_bytes: int = Field(default=512 * 2**20, ge=2**20)  # of all bodies together
 
     @field_validator("redis_url")
     @classmethod

@@ -107,6 +107,7 @@ class ItemTable:
         self.modality = modality
         self._root = root
         self._table = _map_table(layout.items)
+        self._columns = {name: self._table.column(name) for name in SCHEMA.names}
         self._hashes = map_array(layout.id_hashes, (len(self._table),), np.uint64)
         self._rows = map_array(layout.id_rows, (len(self._table),), np.int64)
 
@@ -122,12 +123,12 @@ class ItemTable:
         """
         if not 0 <= row < len(self):
             raise IndexError(f"{self.modality} row {row} is outside 0..{len(self) - 1}")
-        columns = {name: self._table.column(name)[row].as_py() for name in SCHEMA.names}
+        columns = {name: column[row].as_py() for name, column in self._columns.items()}
         return _from_columns(columns, self.modality, row, self._root)
 
     def id(self, row: int) -> str:
         """The id of a row."""
-        return str(self._table.column("id")[int(row)].as_py())
+        return str(self._columns["id"][int(row)].as_py())
 
     def row(self, item_id: str) -> int | None:
         """The row of an id, None where there is no such item."""
@@ -148,7 +149,7 @@ class ItemTable:
         return first, (first != NO_ROW).astype(np.int64)
 
     def _integers(self, name: str) -> RowArray:
-        return np.asarray(self._table.column(name).to_numpy(), dtype=np.int64)
+        return np.asarray(self._columns[name].to_numpy(), dtype=np.int64)
 
 
 def id_hashes(ids: Iterable[str]) -> NDArray[np.uint64]:

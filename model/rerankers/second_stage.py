@@ -39,6 +39,9 @@ NEEDED = {
     "(meet-train pillar), over images and captions or with a bank of what is lacking (--bank)",
 }
 
+# Modes that read no reverse list, or those of a few candidates.
+LITTLE_READ = {RerankMode.NONE, RerankMode.PILLAR, RerankMode.REFERENCE}
+
 
 @dataclass(frozen=True)
 class Shortlist:
@@ -139,6 +142,10 @@ class SecondStage:
         if mode not in self.modes:
             raise _lacking(mode)
         return mode
+
+    def reads_lists(self, mode: RerankMode | None) -> bool:
+        """Whether a mode reads the reverse list of every candidate, so that they can be fetched."""
+        return self.mode(mode) not in LITTLE_READ
 
     def rerank(self, shortlist: Shortlist, asked: RerankMode | None, k: int) -> Reranked:
         """The best k candidates in the order of the mode asked for.

@@ -158,6 +158,11 @@ class LayeredLists:
         self._layers, self._computed, self._z = tuple(layers), computed, z
         self._lock = threading.Lock()
 
+    @property
+    def in_table(self) -> bool:
+        """Whether every list lies in a mapped table."""
+        return any(isinstance(layer, StoredLists) for layer in self._layers)
+
     def share(self, layer: ListLayer) -> None:
         """Ask this layer too, last before computing, in place of one of its name."""
         others = tuple(one for one in self._layers if one.name != layer.name)

@@ -5,9 +5,8 @@ import numpy as np
 from model.core.types import Direction, HalfArray, RowArray
 from model.reverse_lists.layers import Found
 from model.reverse_lists.redis_door import RedisDoor
-from model.reverse_lists.redis_options import KEEP_SECONDS, RedisOptions
+from model.reverse_lists.redis_options import KEEP_SECONDS
 
-TIMEOUT_SECONDS = 0.05
 LITTLE_HALF = "<f2"
 
 
@@ -22,22 +21,15 @@ class RedisLayer:
 
     def __init__(
         self,
-        where: RedisDoor | str,
+        door: RedisDoor,
         index_version: str,
         direction: Direction,
         z: int,
         *,
-        timeout_seconds: float = TIMEOUT_SECONDS,
         keep_seconds: int = KEEP_SECONDS,
     ) -> None:
-        """Take a door, or a URL for a door of its own, and how long lists (z,) are kept.
-
-        Raises:
-            InputError: the URL is none that redis understands.
-        """
-        if isinstance(where, str):
-            where = RedisDoor(where, RedisOptions(timeout_seconds=timeout_seconds))
-        self._door, self._keep_seconds = where, keep_seconds
+        """Take the door to Redis, and how long lists (z,) are kept."""
+        self._door, self._keep_seconds = door, keep_seconds
         self._prefix, self._z = f"meet:{index_version}:{direction}:", z
 
     def get(self, rows: RowArray) -> Found:

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
 from service.metrics import Metrics
+from service.readiness import Readiness
 from service.searching import Searcher
 from service.settings import ServiceSettings
 
@@ -21,6 +22,7 @@ class Parts:
     dispatcher: Dispatcher
     metrics: Metrics
     searcher: Searcher
+    readiness: Readiness
 
 
 async def _parts(request: Request) -> Parts:

@@ -1,13 +1,10 @@
 """Health, readiness, metrics, and what is served."""
 
-import asyncio
-
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from model.core.errors import MeetError
 from service.answers import index_answer, reply
-from service.errors import NotReadyError
+from service.errors import NotReadyError, StuckError
 from service.openapi import Responses, problems
 from service.routes.dependencies import Opened
 from service.schemas import IndexAnswer, Status
@@ -18,23 +15,20 @@ METRICS_CONTENT: Responses = {
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz", response_model_exclude_none=True, responses=problems())
-async def healthz() -> Status:
-    """Whether the process answers."""
+@router.get("/healthz", response_model_exclude_none=True, responses=problems(StuckError))
+async def healthz(opened: Opened) -> Status:
+    """Whether the process answers and the device's thread still comes back from its work."""
+    opened.dispatcher.require_alive()
     return Status(status="ok")
 
 
 @router.get("/readyz", responses=problems(NotReadyError))
 async def readyz(opened: Opened) -> Status:
-    """Whether a real query, sent through the device's thread, is answered in time."""
-    seconds = opened.settings.probe_seconds
-    try:
-        await asyncio.wait_for(opened.dispatcher.run(opened.engine.probe), seconds)
-    except TimeoutError as error:
-        raise NotReadyError(f"a probe query takes at most {seconds} s, it took longer") from error
-    except (MeetError, RuntimeError, ValueError, OSError) as error:
-        raise NotReadyError(f"the probe query failed: {type(error).__name__}") from error
-    return Status(status="ready", index_version=opened.engine.version)
+    """Whether a real query, sent through the device's thread, is answered in time.
+
+    It goes before all searches that wait: load does not make a server unready.
+    """
+    return Status(status="ready", index_version=await opened.readiness.check())
 
 
 @router.get("/metrics", response_class=Response, responses=METRICS_CONTENT | problems())

@@ -16,8 +16,13 @@ from service.errors import (
     BodyTooLargeError,
     BrokenFormError,
     BrokenJsonError,
+    DeadlineError,
+    DeviceMemoryError,
     InvalidRequestError,
     MissingModalityError,
+    QueueFullError,
+    SlowBodyError,
+    StoppingError,
     UnsupportedMediaTypeError,
 )
 from service.openapi import body, problems
@@ -33,6 +38,11 @@ COMMON = (
     MissingModalityError,
     UnsupportedInputError,
     UnsupportedRerankError,
+    SlowBodyError,
+    QueueFullError,
+    StoppingError,
+    DeviceMemoryError,
+    DeadlineError,
 )
 router = APIRouter(prefix="/search", tags=["search"])
 

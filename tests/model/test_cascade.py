@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -183,6 +184,56 @@ def test_a_ranking_does_not_depend_on_who_shares_the_call(world: World, mode: Re
         (alone,) = world.cascade.search(Direction.TEXT_TO_IMAGE, query[None], options)
         np.testing.assert_array_equal(alone.rows, ranking.rows)
         np.testing.assert_array_equal(alone.scores, ranking.scores)
+
+
+def test_queries_of_one_call_may_want_different_things(world: World) -> None:
+    queries = make_queries(9, seed=6)
+    wishes = [
+        SearchOptions(k=k, rerank=mode, budget=BUDGET, explain=k == 3)
+        for k in (1, 3, 90)
+        for mode in (RerankMode.RELATIONSHIP, RerankMode.REFERENCE, None)
+    ]
+    together = world.cascade.search(Direction.IMAGE_TO_TEXT, queries, wishes)
+    for query, options, ranking in zip(queries, wishes, together, strict=True):
+        (alone,) = world.cascade.search(Direction.IMAGE_TO_TEXT, query[None], options)
+        np.testing.assert_array_equal(alone.rows, ranking.rows)
+        np.testing.assert_array_equal(alone.scores, ranking.scores)
+        assert alone.rerank is ranking.rerank
+        assert (ranking.explanation is None) is (options.k != 3)
+    with pytest.raises(ValueError, match="zip"):
+        world.cascade.search(Direction.IMAGE_TO_TEXT, queries, wishes[:-1])
+
+
+class CountingLists:
+    """A source that notes which rows it was asked for."""
+
+    def __init__(self, table: HalfArray) -> None:
+        self.table = table
+        self.asked: list[list[int]] = []
+
+    def lists(self, rows: RowArray) -> HalfArray:
+        self.asked.append(rows.tolist())
+        return self.table[rows]
+
+
+def test_the_lists_of_a_block_are_asked_for_once_and_each_row_once(world: World) -> None:
+    source = CountingLists(world.lists[Modality.IMAGE])
+    side = replace(world.cascade.sides[Modality.IMAGE], lists=source)
+    cascade = Cascade(world.heads, {Modality.IMAGE: side}, SECOND)
+    queries, options = make_queries(20, seed=7), SearchOptions(k=4, budget=BUDGET, explain=True)
+    nothing = replace(options, rerank=RerankMode.NONE)
+    rankings = cascade.search(Direction.TEXT_TO_IMAGE, queries, [options] * 19 + [nothing])
+    [asked] = source.asked
+    assert len(asked) == len(set(asked)) < 19 * BUDGET.counts(200, 4)[1]
+    stored = world.cascade.search(Direction.TEXT_TO_IMAGE, queries[:19], options)
+    for ranking, expected in zip(rankings, stored, strict=False):
+        np.testing.assert_array_equal(ranking.rows, expected.rows)
+        np.testing.assert_array_equal(ranking.scores, expected.scores)
+    source.asked.clear()
+    reference = replace(options, rerank=RerankMode.REFERENCE)
+    cascade.search(Direction.TEXT_TO_IMAGE, queries[:2], [reference, nothing])
+    [asked] = source.asked
+    assert len(asked) == 15
 
 
 def test_not_even_the_last_bits_of_a_pq_score_depend_on_who_shares_the_call() -> None:

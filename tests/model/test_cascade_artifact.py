@@ -20,6 +20,9 @@ from model.rerankers.ordering import AppliedRerank
 from model.rerankers.weights import DirectionWeights, StageTwo
 from model.reverse_lists.compute import reverse_lists
 from model.reverse_lists.layers import LayeredLists, MemoryLayer
+from model.reverse_lists.redis_door import RedisDoor
+from model.reverse_lists.redis_layer import RedisLayer
+from model.reverse_lists.redis_options import RedisOptions
 from tests.support.redis_server import RedisServer
 
 DIM, Z = 16, 8
@@ -166,17 +169,23 @@ def test_an_index_without_a_bank_ranks_by_consistency_alone(tmp_path: Path) -> N
     assert {applied for _, _, applied in answers(cascade)} == {AppliedRerank.CONSISTENCY_ONLY}
 
 
+def sharing(artifact: Artifact, url: str) -> Cascade:
+    """A cascade that keeps no lists by itself and shares them through Redis."""
+    cascade = Cascade.from_artifact(artifact, cache_bytes=0)
+    door = RedisDoor(url, RedisOptions(timeout_seconds=10.0))
+    for direction in Direction:
+        lists = cascade.sides[direction.candidate].lists
+        assert isinstance(lists, LayeredLists)
+        lists.share(RedisLayer(door, artifact.version, direction, artifact.manifest.bank.z))
+    return cascade
+
+
 @pytest.mark.redis
 def test_a_second_process_reads_from_redis_what_the_first_computed(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
     artifact = make_artifact(tmp_path, ListsKind.LAZY)
-    first, second = (
-        Cascade.from_artifact(
-            artifact, redis_url=redis_server.url, redis_seconds=10.0, cache_bytes=0
-        )
-        for _ in range(2)
-    )
+    first, second = (sharing(artifact, redis_server.url) for _ in range(2))
     expected = answers(first)
     assert answers(second) == expected
     assert lookups(second) == {"redis"}

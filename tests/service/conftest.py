@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -22,8 +22,8 @@ from service.settings import Limits, ServiceSettings
 from tests.service.world import World, make_encoder, make_index, make_world
 
 LIMITS = Limits(max_body_bytes=200_000)
-START_SECONDS = 60.0
-OpenClient = Callable[[SearchEngine], AbstractAsyncContextManager[httpx.AsyncClient]]
+START_SECONDS = 180.0
+OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @pytest.fixture(scope="session")
@@ -102,8 +102,9 @@ def open_client() -> OpenClient:
     """A client of a running app over any engine."""
 
     @asynccontextmanager
-    async def opened(engine: SearchEngine) -> AsyncIterator[httpx.AsyncClient]:
-        settings = ServiceSettings(index=engine.artifact.root, limits=LIMITS, probe_seconds=2)
+    async def opened(engine: SearchEngine, **given: object) -> AsyncIterator[httpx.AsyncClient]:
+        told: dict[str, Any] = {"limits": LIMITS, "probe_seconds": 2, **given}
+        settings = ServiceSettings(index=engine.artifact.root, **told)
         app = create_app(settings, engine)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (

@@ -78,6 +78,30 @@ async def test_a_k_that_breaks_its_rule_is_named(client: httpx.AsyncClient, k: o
         assert error["value"] == repr(k)
 
 
+@pytest.mark.parametrize("name", ["k", "candidates"])
+async def test_a_published_limit_is_named_where_it_is_broken(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    most = (await client.get("/index")).json()["limits"][f"max_{name}"]
+    for path, body in ((T2I, {"query": "a bus"}), (I2T, {"id": "photo-07"})):
+        assert (await client.post(path, json={**body, name: most})).status_code == 200
+        response = await client.post(path, json={**body, name: most + 1})
+        [error] = problem(response, 422, "invalid_request")["errors"]
+        assert error["field"] == name
+        assert str(most) in error["rule"]
+        assert error["value"] == str(most + 1)
+
+
+@pytest.mark.parametrize("name", ["candidates", "timeout_ms"])
+@pytest.mark.parametrize("value", [0, -5, 1.5, "ten", True])
+async def test_a_number_that_breaks_its_rule_is_named(
+    client: httpx.AsyncClient, name: str, value: object
+) -> None:
+    response = await client.post(T2I, json={"query": "a bus", name: value})
+    [error] = problem(response, 422, "invalid_request")["errors"]
+    assert (error["field"], error["value"]) == (name, repr(value))
+
+
 async def test_an_upload_has_the_same_rule_for_k(client: httpx.AsyncClient) -> None:
     for k in ("0", "1000000000", "many"):
         response = await client.post(I2T, files={"image": jpeg()}, data={"k": k})

@@ -28,7 +28,7 @@ async def test_the_process_is_alive_and_ready(client: httpx.AsyncClient) -> None
     assert (await client.get("/readyz")).json() == {"status": "ready", "index_version": "v1"}
 
 
-async def test_a_stuck_device_is_not_ready_but_alive(
+async def test_a_busy_device_is_not_ready_but_alive(
     engine: SearchEngine, open_client: OpenClient
 ) -> None:
     async with open_client(engine) as client:
@@ -61,7 +61,7 @@ async def test_the_index_says_what_is_served_and_allowed(client: httpx.AsyncClie
 async def test_series_are_there_before_the_first_search(client: httpx.AsyncClient) -> None:
     samples = await metrics(client)
     for direction in ("text-to-image", "image-to-text"):
-        for stage in ("decode", "encode", "hash", "pq", "rerank", "total"):
+        for stage in ("decode", "queue", "encode", "hash", "pq", "rerank", "total"):
             assert samples["meet_stage_duration_seconds_count", direction, stage] == 0
     assert samples["meet_index_info", "tiny-1", "v1"] == 1
     assert samples["meet_index_items", "image"] == 60
@@ -81,6 +81,13 @@ async def test_a_search_is_counted_by_stage_route_and_layer(client: httpx.AsyncC
     assert after["meet_problems_total", "text_rejected"] == 1
     layer = ("meet_reverse_list_lookups_total", "text-to-image", "stored")
     assert after[layer] - before[layer] == BUDGET.counts(60, 10)[1]
+
+
+async def test_an_invented_method_makes_no_series(client: httpx.AsyncClient) -> None:
+    await client.request("BREW", "/healthz")
+    samples = await metrics(client)
+    assert samples["meet_request_duration_seconds_count", "other", "/healthz", "405"] == 1
+    assert not any("BREW" in labels for labels in samples)
 
 
 async def test_a_request_id_is_kept_if_plain_and_made_otherwise(client: httpx.AsyncClient) -> None:
@@ -107,12 +114,16 @@ async def test_the_description_documents_every_problem(client: httpx.AsyncClient
     document = (await client.get("/openapi.json")).json()
     schema = {"$ref": "#/components/schemas/Problem"}
     expected = {
-        ("/search/text-to-image", "post"): {"400", "409", "413", "415", "422", "500"},
-        ("/search/image-to-text", "post"): {"400", "404", "409", "413", "415", "422", "500"},
+        ("/search/text-to-image", "post"): {
+            *("400", "408", "409", "413", "415", "422", "429", "500", "503", "504"),
+        },
+        ("/search/image-to-text", "post"): {
+            *("400", "404", "408", "409", "413", "415", "422", "429", "500", "503", "504"),
+        },
         ("/items/{item_id}/image", "get"): {"404", "422", "500"},
         ("/items/{item_id}", "get"): {"404", "422", "500"},
         ("/readyz", "get"): {"500", "503"},
-        ("/healthz", "get"): {"500"},
+        ("/healthz", "get"): {"500", "503"},
         ("/metrics", "get"): {"500"},
         ("/index", "get"): {"500"},
     }

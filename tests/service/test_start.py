@@ -6,7 +6,7 @@ import pytest
 
 from model.core.errors import EncoderMismatchError
 from model.encoders.opening import open_encoder
-from service.cli import main
+from service.cli import listen, main
 from service.engine import SearchEngine
 from service.greeting import greeting
 from service.settings import ServiceSettings
@@ -144,3 +144,9 @@ def test_flags_come_before_the_environment_and_that_before_defaults(
     assert settings.port == 9002
     assert settings.limits.max_k == 50
     assert settings.host == "127.0.0.1"
+
+
+def test_connections_send_at_once_what_they_have() -> None:
+    listener = listen(ServiceSettings(index=Path("somewhere"), port=0))
+    with listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as server:
+        assert server.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

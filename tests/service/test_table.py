@@ -14,6 +14,7 @@ def answer(*hits: Hit) -> SearchAnswer:
         index_version="v1",
         direction=Direction.IMAGE_TO_TEXT,
         rerank="none",
+        degraded=[],
         hits=list(hits),
         milliseconds={},
     )

@@ -199,4 +199,4 @@ def test_an_absent_server_gives_the_computed_lists(layers: Layers) -> None:
 
 def test_a_url_that_is_none_is_refused_by_value() -> None:
     with pytest.raises(InputError, match="localhost:6379"):
-        RedisLayer("localhost:6379", "v1", T2I, Z)
+        RedisDoor("localhost:6379")

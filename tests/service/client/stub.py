@@ -16,6 +16,7 @@ ANSWER = {
     "index_version": "v1",
     "direction": "text-to-image",
     "rerank": "none",
+    "degraded": [],
     "hits": [{"id": "one", "rank": 0, "score": 0.5, "metadata": {}}],
     "milliseconds": {"total": 1.0},
 }

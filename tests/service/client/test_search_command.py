@@ -137,7 +137,7 @@ def explanation() -> dict[str, float]:
 def answer(hits: list[dict[str, object]]) -> dict[str, object]:
     return {
         "index_version": "v1", "direction": "image-to-text", "rerank": "none", "hits": hits,
-        "milliseconds": {},
+        "milliseconds": {}, "degraded": [],
     }  # fmt: skip
 
 

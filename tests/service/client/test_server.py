@@ -149,12 +149,20 @@ def test_the_servers_rules_are_its_own_words(
     assert words in caught.value.detail
 
 
+def same_hits(found: list[SearchAnswer], expected: list[SearchAnswer]) -> None:
+    """The same items; an encoder's last bits depend on the texts that share its batch."""
+    for one, other in zip(found, expected, strict=True):
+        assert [hit.id for hit in one.hits] == [hit.id for hit in other.hits]
+        scores = [hit.score for hit in other.hits]
+        assert [hit.score for hit in one.hits] == pytest.approx(scores, abs=1e-5)
+
+
 def test_threads_share_a_client(url: str, world: World) -> None:
     captions = world.captions[:12]
     with MeetClient(url) as client, ThreadPoolExecutor(8) as threads:
-        alone = [client.search_text(caption, k=5).hits for caption in captions]
-        together = list(threads.map(lambda text: client.search_text(text, k=5).hits, captions))
-    assert together == alone
+        alone = [client.search_text(caption, k=5) for caption in captions]
+        together = list(threads.map(lambda text: client.search_text(text, k=5), captions))
+    same_hits(together, alone)
 
 
 def test_a_loop_shares_a_client(url: str, world: World) -> None:
@@ -165,8 +173,8 @@ def test_a_loop_shares_a_client(url: str, world: World) -> None:
             return await asyncio.gather(*(client.search_text(text, k=5) for text in captions))
 
     with MeetClient(url) as client:
-        alone = [client.search_text(caption, k=5).hits for caption in captions]
-    assert [answer.hits for answer in asyncio.run(ask_all())] == alone
+        alone = [client.search_text(caption, k=5) for caption in captions]
+    same_hits(asyncio.run(ask_all()), alone)
 
 
 def test_a_thumbnail_is_a_picture(url: str) -> None:

@@ -1,0 +1,92 @@
+"""HTTP/1.1 on a connection: uvicorn's own, with a bound on how long a request's head may take."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from service.problems import MEDIA_TYPE, http_kind
+from service.schemas import Problem
+
+
+class PatientProtocol(H11Protocol):
+    """Closes a connection on which a request has begun and its head does not end.
+
+    A connection without any byte of a request is waited for as long, too; between two requests
+    uvicorn's own keep-alive time counts.
+    """
+
+    header_seconds = 10.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        super().__init__(*args, **kwargs)
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to wait for the first head."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Let the head's time go on from its first byte until it is whole."""
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self._await_head()
+        else:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """A problem document for what is no HTTP; nothing can follow on this connection."""
+        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.header_seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        if not self.transport.is_closing():
+            rule = f"a request's head needs to arrive within {self.header_seconds:g} s"
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, rule)
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        content = _problem(status, detail)
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(content)).encode()),
+            (b"connection", b"close"),
+        ]
+        response = h11.Response(status_code=status, headers=headers, reason=status.phrase.encode())
+        for event in (response, h11.Data(data=content), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+
+def patient(header_seconds: float) -> type[PatientProtocol]:
+    """The protocol with this bound."""
+    return type("Protocol", (PatientProtocol,), {"header_seconds": header_seconds})
+
+
+def _problem(status: HTTPStatus, detail: str) -> bytes:
+    kind = http_kind(status)
+    problem = Problem(
+        type=f"urn:meet:problem:{kind.code}",
+        title=kind.title,
+        status=status,
+        detail=detail,
+        instance="",
+        code=kind.code,
+        request_id="",
+    )
+    return problem.model_dump_json(exclude_none=True).encode()

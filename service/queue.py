@@ -1,0 +1,112 @@
+"""The bounded queue before a device's thread, with a lane that load cannot fill."""
+
+import threading
+from collections import deque
+from time import monotonic
+
+from service.errors import QueueFullError, StoppingError
+from service.jobs import CallJob, Job, SearchJob
+from service.queries import ImageQuery
+from service.settings import Batching
+
+
+class JobQueue:
+    """Searches in the order they came, bounded; urgent jobs go before all of them.
+
+    Bounds are the number of searches, and the pixels of those that ask with an image: one alone
+    may always wait. Filled by the event loop, emptied by one thread.
+    """
+
+    def __init__(self, settings: Batching) -> None:
+        self._settings = settings
+        self._urgent: deque[Job] = deque()
+        self._searches: deque[SearchJob] = deque()
+        self._pixels = 0
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def __len__(self) -> int:
+        """Jobs that wait."""
+        return len(self._urgent) + len(self._searches)
+
+    def put(self, job: SearchJob) -> None:
+        """Let a search wait for its turn.
+
+        Raises:
+            QueueFullError: as many searches or pixels wait as may.
+            StoppingError: the queue is closed.
+        """
+        with self._changed:
+            self._require_open()
+            self._require_room(job)
+            self._pixels += _pixels(job)
+            self._searches.append(job)
+            self._changed.notify()
+
+    def put_first(self, job: Job) -> None:
+        """Let a job of the service's own go before all searches, however many wait.
+
+        Raises:
+            StoppingError: the queue is closed.
+        """
+        with self._changed:
+            self._require_open()
+            self._urgent.append(job)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """What is queued is still handed out; then `take` gives nothing."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def take(self) -> CallJob | list[SearchJob] | None:
+        """A call, or the searches of the next batch, as soon as there is one; None at the end.
+
+        A batch takes what is there; only where `max_wait_ms` says so it waits for company. What
+        nobody waits for any more is dropped on the way.
+        """
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: self._closed or len(self))
+                if not self._urgent and self._searches:
+                    self._await_company()
+                if self._urgent:
+                    job = self._urgent.popleft()
+                    return job if isinstance(job, CallJob) else [job]
+                batch = self._batch()
+                if batch or (self._closed and not self._searches):
+                    return batch or None
+
+    def _batch(self) -> list[SearchJob]:
+        batch: list[SearchJob] = []
+        while self._searches and len(batch) < self._settings.max_batch:
+            job = self._searches.popleft()
+            self._pixels -= _pixels(job)
+            if not job.future.done():
+                batch.append(job)
+        return batch
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoppingError("the service is stopping, ask another one")
+
+    def _require_room(self, job: SearchJob) -> None:
+        most, pixels = self._settings.max_queue, self._settings.max_queue_pixels
+        if len(self._searches) >= most:
+            raise QueueFullError(f"at most {most} searches wait at once, try again later")
+        if self._pixels and (own := _pixels(job)) and self._pixels + own > pixels:
+            raise QueueFullError(f"images of at most {pixels} pixels wait at once, try again later")
+
+    def _await_company(self) -> None:
+        until = self._searches[0].queued + self._settings.max_wait_ms / 1000
+        while len(self._searches) < self._settings.max_batch and not self._urgent:
+            left = until - monotonic()
+            if self._closed or left <= 0:
+                return
+            self._changed.wait(left)
+
+
+def _pixels(job: SearchJob) -> int:
+    query = job.search.query
+    return query.image.width * query.image.height if isinstance(query, ImageQuery) else 0
