@@ -1,0 +1,38 @@
+"""Requests made up from the server's own description: no 5xx, no answer that it does not list."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.service.conftest import Launcher
+
+EXAMPLES = os.environ.get("MEET_FUZZ_EXAMPLES", "20")
+# What the checks must hold for: answers are documented, in status, type, headers and shape.
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+)
+
+
+def test_made_up_requests_get_documented_answers(
+    launcher: Launcher, index_root: Path, tmp_path: Path
+) -> None:
+    server = launcher.start(index_root).ready()
+    found = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
+            *("--checks", ",".join(CHECKS), "--max-examples", EXAMPLES, "--seed", "1"),
+            *("--phases", "examples,coverage,fuzzing", "--no-color"),
+            *("--suppress-health-check", "all", "--warnings", "off", "--continue-on-failure"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout[-20_000:]
