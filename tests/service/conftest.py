@@ -103,7 +103,8 @@ def open_client() -> OpenClient:
 
     @asynccontextmanager
     async def opened(engine: SearchEngine, **given: object) -> AsyncIterator[httpx.AsyncClient]:
-        told: dict[str, Any] = {"limits": LIMITS, "probe_seconds": 2, **given}
+        quiet = {"watch_seconds": 0, "shadow_share": 0}
+        told: dict[str, Any] = {"limits": LIMITS, "probe_seconds": 2, **quiet, **given}
         settings = ServiceSettings(index=engine.artifact.root, **told)
         app = create_app(settings, engine)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
