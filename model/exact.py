@@ -94,6 +94,9 @@ class _Best:
         self._scores: FloatArray = np.empty(0, np.float32)
 
     def add(self, rows: RowArray, scores: FloatArray, keep: int) -> None:
+        if not len(self.rows):  # in an order of their own, where the mode breaks ties otherwise
+            self.rows, self._scores = rows, scores
+            return
         rows = np.concatenate([self.rows, rows])
         scores = np.concatenate([self._scores, scores])
         places = top_positions(scores, rows, keep)
