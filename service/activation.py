@@ -18,7 +18,9 @@ from service.errors import (
     IndexBusyError,
     IndexReadOnlyError,
     IndexRefusedError,
+    MissingModalityError,
     NotReadyError,
+    OverloadedError,
     StoppingError,
 )
 from service.serving import Activation, Outcome, Serving
@@ -71,7 +73,8 @@ class Activator:
             IndexRefusedError: the version cannot be served.
             IndexReadOnlyError: CURRENT cannot be written.
             IndexBusyError: another process is writing to the index.
-            StoppingError: the service stops.
+            NotReadyError: the version's probe took too long.
+            OverloadedError: the device has no memory for it now, or the service stops.
         """
         self._require_open()
         return await asyncio.shield(self._start(self._counted(version)))
@@ -106,10 +109,12 @@ class Activator:
                 await (self._follow() if version is None else self._publish(version))
             except StoppingError:
                 raise
-            except MeetError as error:
+            except (MeetError, OSError) as error:
                 self._serving.outcomes[Outcome.REFUSED] += 1
                 named = version or "of CURRENT"
                 log.warning("index version %s refused, %s serves on: %s", named, previous, error)
+                if isinstance(error, OSError):
+                    raise IndexRefusedError(str(error)) from error
                 raise
             now = self._serving.engine.version
             done = Activation(now, previous, perf_counter() - began)
@@ -122,7 +127,7 @@ class Activator:
         """Serve what CURRENT names."""
         try:
             wanted = await aside(self._store.require)
-        except (VersionNotFoundError, OSError) as error:
+        except VersionNotFoundError as error:
             raise IndexRefusedError(str(error)) from error
         if wanted != self._serving.engine.version:
             self._swap(await self._ready(wanted, whole=False))
@@ -150,11 +155,13 @@ class Activator:
 
         Raises:
             IndexRefusedError: something is wrong with the version, whatever it is.
+            NotReadyError: its probe took too long.
+            OverloadedError: the device has no memory for it now, or the service stops.
         """
         try:
             engine = await aside(self._open, version, whole)
             await self._probe(engine)
-        except StoppingError:
+        except (NotReadyError, OverloadedError):
             raise
         except Exception as error:
             raise IndexRefusedError(f"version {version}: {_reason(error)}") from error
@@ -182,7 +189,7 @@ class Activator:
         except TimeoutError as error:
             raise NotReadyError(f"a probe takes at most {seconds:g} s, it took longer") from error
         if not len(found.ranking.rows):
-            raise NotReadyError("the probe query found nothing")
+            raise MissingModalityError("the probe query found nothing")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -111,9 +111,7 @@ def _drawn(artifact: Artifact, sample: int, seed: int) -> dict[Direction, Querie
     for direction in Direction:
         queries = own_queries(artifact, direction, sample, seed)
         if queries is None or not queries.paired:
-            raise NoPairsError(
-                "rSum needs images with their captions, this gallery has none"
-            )
+            raise NoPairsError("rSum needs images with their captions, this gallery has none")
         drawn[direction] = queries
     return drawn
 

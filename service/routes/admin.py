@@ -9,6 +9,7 @@ from service.bodies import read_json
 from service.errors import (
     BodyTooLargeError,
     BrokenJsonError,
+    DeviceMemoryError,
     EvaluationRunningError,
     IndexBusyError,
     IndexReadOnlyError,
@@ -16,6 +17,7 @@ from service.errors import (
     IndexReplacedError,
     InvalidRequestError,
     NoPairsError,
+    NotReadyError,
     QueueFullError,
     SlowBodyError,
     StoppingError,
@@ -40,7 +42,13 @@ router = APIRouter(prefix="/index", tags=["admin"])
     "/activate",
     response_model=ActivateAnswer,
     responses=problems(
-        *COMMON, VersionNotFoundError, IndexRefusedError, IndexReadOnlyError, IndexBusyError
+        *COMMON,
+        VersionNotFoundError,
+        IndexRefusedError,
+        IndexReadOnlyError,
+        IndexBusyError,
+        NotReadyError,
+        DeviceMemoryError,
     ),
     openapi_extra=body(json=Activate, required=False),
 )

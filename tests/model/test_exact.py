@@ -9,6 +9,7 @@ from model import exact
 from model.cascade import Cascade, SearchOptions
 from model.core.types import CandidateBudget, Direction, FloatArray, Modality, RerankMode, RowArray
 from model.exact import ExactSearch
+from model.reverse_lists.compute import BLOCK_ROWS
 from model.reverse_lists.layers import ComputedLists, LayeredLists, MemoryLayer
 from tests.model import test_cascade, test_cascade_learned, test_cascade_pillar
 
@@ -78,7 +79,7 @@ def test_lists_that_are_computed_are_neither_counted_nor_kept() -> None:
     query = queries(over, direction)[0]
     rows, steps = found(over, direction, query, options)
     assert rows.tolist() == found(WORLD.cascade, direction, query, options)[0].tolist()
-    assert steps == np.ceil(test_cascade.COUNTS[Modality.IMAGE] / exact.BLOCK_ROWS)
+    assert steps == np.ceil(test_cascade.COUNTS[Modality.IMAGE] / BLOCK_ROWS)
     source = over.sides[Modality.IMAGE].lists
     assert isinstance(source, LayeredLists)
     assert not source.lookups

@@ -18,6 +18,7 @@ from service.activation import Activator
 from service.engine import Picture, SearchEngine
 from service.errors import MissingModalityError
 from service.queries import Search
+from service.serving import Outcome
 from tests.service.asking import I2T, POISON, T2I, Ask, busy, faulty, parts_of, text_search, until
 from tests.service.conftest import OpenClient
 from tests.service.test_bad_input import problem
@@ -155,7 +156,7 @@ async def test_a_version_by_name_is_published_and_one_that_is_published_is_follo
     again = (await two.post("/index/activate", json={})).json()
     assert (again["version"], again["previous"]) == ("v1", "v1")
     samples = await metrics(two)
-    results = {name: samples["meet_index_activations_total", name] for name in activation.Outcome}
+    results = {name: samples["meet_index_activations_total", name] for name in Outcome}
     assert results == {"activated": 2, "unchanged": 1, "refused": 0}
 
 
@@ -306,6 +307,16 @@ async def test_a_version_that_answers_no_probe_is_refused(
     document = problem(await activate(two, "v2"), 409, "index_refused")
     assert "a probe needs items" in document["detail"]
     assert (await served(two), VersionStore(two_versions).current()) == ("v1", "v1")
+
+
+async def test_a_version_that_the_device_has_no_time_for_may_be_asked_for_again(
+    two_versions: Path, open_client: OpenClient
+) -> None:
+    async with open_client(SearchEngine.open(two_versions), probe_seconds=0.05) as client:
+        async with busy(client):
+            document = problem(await activate(client, "v2"), 503, "not_ready")
+            assert "at most 0.05 s" in document["detail"]
+        assert VersionStore(two_versions).current() == "v1"
 
 
 async def test_where_current_cannot_be_written_nothing_changes(

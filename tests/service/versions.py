@@ -34,8 +34,8 @@ def flip(path: Path, at: int = -1) -> None:
 
 
 async def activate(client: httpx.AsyncClient, version: str | None = None) -> httpx.Response:
-    body = {} if version is None else {"json": {"version": version}}
-    return await client.post("/index/activate", **body)
+    body = None if version is None else {"version": version}
+    return await client.post("/index/activate", json=body)
 
 
 async def served(client: httpx.AsyncClient) -> str:
