@@ -17,7 +17,7 @@ from model.rerankers.second_stage import SecondStage, Shortlist
 from model.reverse_lists.compute import BLOCK_ROWS
 from model.reverse_lists.layers import ComputedLists, LayeredLists
 
-CHUNK_ROWS = 4096
+CHUNK_ROWS = 2048
 # Lists of more items than this are not computed for one query: then the nearest by cosine count.
 MOST_COMPUTED = 8192
 BY_RELATIONSHIP = (RerankMode.RELATIONSHIP, RerankMode.LEARNED)

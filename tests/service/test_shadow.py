@@ -77,13 +77,15 @@ async def test_recall_of_every_stage_is_that_of_a_slow_oracle(
 ) -> None:
     vectors = np.random.default_rng(2).normal(size=(8, DIM))
     expected: dict[tuple[str, str], float] = {}
+    asked = 0
     async with open_client(engine, shadow_share=1.0) as client:
         for turn, vector in enumerate(vectors.tolist()):
             for path, direction in ((T2I, DIRECTION), (I2T, DIRECTION.other)):
                 k = (10, 3, 25)[turn % 3]
                 body = {"vector": vector, "k": k, "rerank": mode}
                 assert (await client.post(path, json=body)).status_code == 200
-                await measured(client, 2 * turn + 1)
+                asked += 1
+                await measured(client, asked)
                 for stage, share in recalls(engine, direction, vector, k, mode).items():
                     place = direction.value, stage
                     expected[place] = expected.get(place, 0.0) + share
@@ -182,9 +184,9 @@ async def test_a_measurement_that_fails_harms_nobody(
 
     monkeypatch.setattr(Cascade, "kept", failing)
     async with open_client(engine, shadow_share=1.0) as client:
-        for _ in range(2):
+        for turn in range(2):
             assert (await client.post(T2I, json={"query": "a bus"})).status_code == 200
-        samples = await measured(client, 2)
+            samples = await measured(client, turn + 1)
     assert samples["meet_shadow_searches_total", "failed"] == 2
     assert "ValueError('broken')" in caplog.text
 
