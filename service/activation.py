@@ -109,12 +109,11 @@ class Activator:
                 await (self._follow() if version is None else self._publish(version))
             except StoppingError:
                 raise
-            except (MeetError, OSError) as error:
-                self._serving.outcomes[Outcome.REFUSED] += 1
-                named = version or "of CURRENT"
-                log.warning("index version %s refused, %s serves on: %s", named, previous, error)
-                if isinstance(error, OSError):
-                    raise IndexRefusedError(str(error)) from error
+            except OSError as error:
+                self._note_refusal(version, previous, str(error))
+                raise IndexRefusedError(str(error)) from error
+            except MeetError as error:
+                self._note_refusal(version, previous, str(error))
                 raise
             now = self._serving.engine.version
             done = Activation(now, previous, perf_counter() - began)
@@ -122,6 +121,16 @@ class Activator:
         if done.outcome is Outcome.ACTIVATED:
             log.info("index version %s serves in place of %s", done.version, done.previous)
         return done
+
+    def _note_refusal(self, version: str | None, serving: str, reason: str) -> None:
+        """One line and a count; and let go of what was opened in vain.
+
+        The reason is words: an error that a log handler keeps would keep the version open.
+        """
+        self._serving.outcomes[Outcome.REFUSED] += 1
+        named = version or "of CURRENT"
+        log.warning("index version %s refused, %s serves on: %s", named, serving, reason)
+        self._start(_collect(lambda: True))
 
     async def _follow(self) -> None:
         """Serve what CURRENT names."""
@@ -147,8 +156,8 @@ class Activator:
         self._require_open()
         replaced = self._serving.engine
         self._serving.replace(ready)
-        another = replaced.encoder is not ready.encoder
-        self._start(_let_go(weakref.ref(replaced), another_encoder=another))
+        another, still = replaced.encoder is not ready.encoder, weakref.ref(replaced)
+        self._start(_collect(lambda: another or still() is not None))
 
     async def _ready(self, version: str, *, whole: bool) -> SearchEngine:
         """The engine of a version, after it answered a probe.
@@ -220,14 +229,15 @@ class Activator:
             raise StoppingError(STOPPING)
 
 
-async def _let_go(replaced: weakref.ref[SearchEngine], *, another_encoder: bool) -> None:
-    """Collect what the end of the last requests did not free by itself.
+async def _collect(needed: Callable[[], bool]) -> None:
+    """Free, a while later, what ended without freeing itself.
 
-    An engine is free of cycles, but not every error is that a request ended with, and models are
-    not. A collection stops all threads for a moment: none is made where there is nothing to free.
+    An engine is free of cycles, but not every error is that a request or an activation ended with,
+    and models are not. A collection stops all threads for a moment: none is made where there is
+    nothing to free.
     """
     await asyncio.sleep(FINISHING_SECONDS)
-    if another_encoder or replaced() is not None:
+    if needed():
         await aside(gc.collect)
 
 

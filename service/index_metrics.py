@@ -28,7 +28,7 @@ class IndexCollector(Collector):
         for modality, count in manifest.counts.items():
             items.add_metric((modality.value,), count)
         age = GaugeMetricFamily("meet_index_age_seconds", "Time since the index was built")
-        age.add_metric((), _age(manifest.created))
+        age.add_metric((), seconds_since(manifest.created))
         activations = CounterMetricFamily(
             "meet_index_activations", "Versions activated, or refused", labels=("result",)
         )
@@ -37,7 +37,7 @@ class IndexCollector(Collector):
         return info, items, age, activations
 
 
-def _age(created: str) -> float:
+def seconds_since(created: str) -> float:
     """Seconds since a moment in ISO 8601; not a number where that is none."""
     try:
         moment = datetime.fromisoformat(created)

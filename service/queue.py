@@ -71,9 +71,13 @@ class JobQueue:
             self._changed.notify()
 
     def offer_idle(self, job: IdleJob) -> bool:
-        """The same for a job that can be done without: False where there is too much to do."""
+        """The same for a job that can be done without: False where there is too much to do.
+
+        That is: as many wait as make a batch, or as many such jobs as may.
+        """
         with self._changed:
-            if self._closed or len(self) or len(self._idle) >= MOST_IDLE:
+            busy = len(self) >= self._settings.max_batch or len(self._idle) >= MOST_IDLE
+            if self._closed or busy:
                 return False
             self._idle.append(job)
             self._changed.notify()

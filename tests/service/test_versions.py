@@ -3,8 +3,11 @@
 import asyncio
 import itertools
 import logging
+import math
+import os
 import threading
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +20,7 @@ from service import activation
 from service.activation import Activator
 from service.engine import Picture, SearchEngine
 from service.errors import MissingModalityError
+from service.index_metrics import seconds_since
 from service.queries import Search
 from service.serving import Outcome
 from tests.service.asking import I2T, POISON, T2I, Ask, busy, faulty, parts_of, text_search, until
@@ -330,6 +334,32 @@ async def test_where_current_cannot_be_written_nothing_changes(
     assert await served(two) == "v1"
     publish(two_versions, "v2")  # by somebody who can
     assert (await activate(two)).json()["version"] == "v2"
+
+
+async def test_where_only_current_itself_cannot_be_written_the_old_version_serves_on(
+    two: httpx.AsyncClient, two_versions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activation, "FINISHING_SECONDS", 0.01)
+    (two_versions / f".CURRENT.partial-{os.getpid()}").mkdir()
+    problem(await activate(two, "v2"), 409, "index_read_only")
+    assert (await served(two), VersionStore(two_versions).current()) == ("v1", "v1")
+    await until(lambda: mapped(two_versions) == {"v1"})
+
+
+async def test_an_index_that_cannot_be_read_is_refused(
+    two: httpx.AsyncClient, two_versions: Path
+) -> None:
+    current = VersionStore(two_versions).layout.current
+    current.unlink()
+    current.mkdir()
+    problem(await activate(two), 409, "index_refused")
+    assert await served(two) == "v1"
+
+
+def test_an_index_without_a_moment_of_its_own_has_no_age() -> None:
+    assert math.isnan(seconds_since("yesterday"))
+    now = datetime.now(UTC)
+    assert seconds_since((now - timedelta(hours=2)).isoformat()) == pytest.approx(7200, abs=60)
 
 
 async def test_while_another_process_writes_no_version_is_published(
