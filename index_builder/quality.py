@@ -13,41 +13,18 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from model.artifact.manifest import ListsKind
+from model.artifact.own_queries import Queries, own_queries
 from model.artifact.reader import Artifact, ArtifactSide
 from model.cascade import Cascade, SearchOptions
 from model.core.metrics import SHORT, first_true, recall_at
 from model.core.types import Direction, FloatArray, HalfArray, RankArray, RowArray
-from model.core.vectors import l2_normalised, pack_signs
+from model.core.vectors import pack_signs
 
 SAMPLE = 1000
 LAZY_SAMPLE = 100  # every list of every candidate has to be computed first
 TOP = 10
 BLOCK_VALUES = 1 << 26
 BLOCK_ROWS = 1 << 16
-
-
-@dataclass(frozen=True)
-class Queries:
-    """Query embeddings (Q, D) and the true candidates: `count` rows from `first` on, or none."""
-
-    embeddings: FloatArray
-    first: RowArray  # (Q,)
-    count: RowArray  # (Q,)
-
-    @property
-    def paired(self) -> bool:
-        """Whether every query has a true candidate."""
-        return bool(len(self.count) and self.count.all())
-
-    def part(self, start: int, stop: int) -> "Queries":
-        """Some of the queries."""
-        cut = slice(start, stop)
-        return Queries(self.embeddings[cut], self.first[cut], self.count[cut])
-
-    def is_true(self, rows: RowArray) -> NDArray[np.bool_]:
-        """Which of the candidate rows (Q, C) are true for their query."""
-        first, count = self.first[:, None], self.count[:, None]
-        return np.asarray((rows >= first) & (rows < first + count))
 
 
 @dataclass(frozen=True)
@@ -72,7 +49,7 @@ def measure(
     cascade = Cascade.from_artifact(artifact)
     measured = {}
     for direction, name in SHORT.items():
-        queries = _queries(artifact, direction, sample, seed)
+        queries = own_queries(artifact, direction, sample, seed)
         if queries is not None:
             measured[name] = _measure(artifact, cascade, direction, queries)
     return _summary(measured)
@@ -108,32 +85,6 @@ def _recalls(ranks: dict[str, RankArray]) -> dict[str, JsonValue]:
 
 def _percent(shares: Sequence[float] | NDArray[np.bool_]) -> float:
     return 100.0 * float(np.mean(shares))
-
-
-def _queries(artifact: Artifact, direction: Direction, sample: int, seed: int) -> Queries | None:
-    """Seeded queries: items of the gallery, paired ones if any; else of the bank."""
-    if direction.candidate not in artifact.sides:
-        return None
-    if direction.query in artifact.sides:
-        side = artifact.side(direction.query)
-        first, count = side.items.partners()
-        pool = np.flatnonzero(count) if count.any() else np.arange(len(side))
-        rows = _drawn(pool, sample, seed)
-        return Queries(_float(side.embeddings, rows), first[rows], count[rows])
-    bank = artifact.bank(direction.query)
-    if bank is None:
-        return None
-    rows = _drawn(np.arange(len(bank)), sample, seed)
-    return Queries(_float(bank, rows), np.full(len(rows), -1), np.zeros(len(rows), np.int64))
-
-
-def _drawn(pool: RowArray, sample: int, seed: int) -> RowArray:
-    drawn = np.random.default_rng(seed).choice(pool, min(sample, len(pool)), replace=False)
-    return np.sort(drawn)
-
-
-def _float(embeddings: HalfArray, rows: RowArray) -> FloatArray:
-    return l2_normalised(np.asarray(embeddings[rows], dtype=np.float32))
 
 
 def _measure(

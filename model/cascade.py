@@ -141,6 +141,14 @@ class _Quantised:
     milliseconds: float
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Rows that the stages of one search keep, best first."""
+
+    by_hash: RowArray  # (C1,)
+    by_pq: RowArray  # (C2,)
+
+
 class Cascade:
     """Searches either direction between two sides; safe to share between threads on a CPU."""
 
@@ -210,6 +218,13 @@ class Cascade:
             for start in blocks
             for ranking in self._search(direction, side, queries[start : start + HASH_BLOCK])
         ]
+
+    def kept(self, direction: Direction, embedding: FloatArray, options: SearchOptions) -> Kept:
+        """What Stage I keeps for one query (D,) that is searched for with these options."""
+        side = self._side(direction)
+        query = _Query(np.asarray(embedding, dtype=np.float32), self._settled(options))
+        [hashed] = self._hash(direction.query, side, [query])
+        return Kept(hashed.rows, self._quantise(direction, side, hashed).rows)
 
     def _side(self, direction: Direction) -> CandidateSide:
         side = self.sides.get(direction.candidate)

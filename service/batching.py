@@ -118,6 +118,8 @@ class Batch:
                 ranking,
                 {"encode": one.milliseconds, **ranking.milliseconds},
                 plan.degraded,
+                one.embedding,
+                plan.options,
             )
             for one, plan, ranking in zip(group, plans, rankings, strict=True)
         ]

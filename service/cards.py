@@ -1,7 +1,7 @@
 """Items as hits show them, the last ones kept: a hit is shown more often than it is read."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeAlias
 from urllib.parse import quote
 
@@ -19,18 +19,19 @@ class Cards:
     """The cards of one index; `cards[modality, row]`."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self._artifact = artifact
-        self._read = lru_cache(MOST_CARDS)(self._card)
+        # A bound method would be a cycle, and keep the index open until the collector comes by.
+        self._read = lru_cache(MOST_CARDS)(partial(_card, artifact))
 
     def __getitem__(self, place: tuple[Modality, int]) -> Card:
         """What a hit says of the item itself, without empty fields."""
         return self._read(*place)
 
-    def _card(self, modality: Modality, row: int) -> Card:
-        item = self._artifact.item(modality, row)
-        card = {"id": item.id, "caption": item.caption, "image": image_link(self._artifact, item)}
-        known: dict[str, JsonValue] = {name: one for name, one in card.items() if one is not None}
-        return known | {"metadata": dict(item.metadata)}
+
+def _card(artifact: Artifact, modality: Modality, row: int) -> Card:
+    item = artifact.item(modality, row)
+    card = {"id": item.id, "caption": item.caption, "image": image_link(artifact, item)}
+    known: dict[str, JsonValue] = {name: one for name, one in card.items() if one is not None}
+    return known | {"metadata": dict(item.metadata)}
 
 
 def image_of(artifact: Artifact, item: Item) -> Item | None:

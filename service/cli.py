@@ -25,13 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = vars(_parser().parse_args(argv))
     try:
         settings = ServiceSettings(**{name: v for name, v in given.items() if v is not None})
-        engine = SearchEngine.open(settings.index, device=settings.device)
-        listener = listen(settings)
+        server, listener = _server(settings)
     except ValidationError as error:
         return _refuse(_settings_sentence(error))
     except (MeetError, OSError) as error:
         return _refuse(str(error))
-    return _serve(settings, engine, listener)
+    return _serve(server, listener)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,13 +62,18 @@ def listen(settings: ServiceSettings) -> socket.socket:
     return listener
 
 
-def _serve(settings: ServiceSettings, engine: SearchEngine, listener: socket.socket) -> int:
-    port = int(listener.getsockname()[1])
+def _server(settings: ServiceSettings) -> tuple[Server, socket.socket]:
+    """The server and where it listens; the engine is the app's alone when this returns."""
+    engine = SearchEngine.open(settings.index, device=settings.device)
+    listener = listen(settings)
+    words = greeting(engine, settings.host, int(listener.getsockname()[1]))
+    return Server(create_app(settings, engine), settings, words), listener
+
+
+def _serve(server: Server, listener: socket.socket) -> int:
     # Uvicorn takes these over while it runs, and raises what it caught again when it is done.
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
-    words = greeting(engine, settings.host, port)
-    server = Server(create_app(settings, engine), settings, words)
     server.run(sockets=[listener])
     return 0 if server.started else 1
 

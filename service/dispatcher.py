@@ -4,6 +4,7 @@ import asyncio
 import math
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -12,12 +13,13 @@ from typing import Any, ParamSpec, TypeVar
 from service.batching import Batch, Outcome
 from service.deadlines import Pace
 from service.engine import SearchEngine
-from service.errors import DeadlineError, QueueFullError, StuckError
-from service.jobs import CallJob, Found, SearchJob
+from service.errors import DeadlineError, QueueFullError, StoppingError, StuckError
+from service.jobs import CallJob, Found, IdleJob, SearchJob, Steps
 from service.metrics import Metrics
 from service.queries import Search
 from service.queue import JobQueue
 from service.settings import ServiceSettings
+from service.shadow import Shadows
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,6 +29,7 @@ Settled = tuple[asyncio.Future[Any], Outcome[Any]]
 # device's thread wants it dozens of times: at the usual 5 ms a busy event loop would starve it.
 SWITCH_SECONDS = 0.0005
 TOO_LATE = "the search was not answered within its time"
+STOPPING = "the service is stopping, ask another one"
 
 
 class Dispatcher:
@@ -38,10 +41,10 @@ class Dispatcher:
     """
 
     def __init__(
-        self, engine: Callable[[], SearchEngine], settings: ServiceSettings, metrics: Metrics
+        self, settings: ServiceSettings, metrics: Metrics, shadows: Shadows | None = None
     ) -> None:
-        """Take where each batch's engine comes from; the running event loop gets the results."""
-        self._engine, self._metrics, self._settings = engine, metrics, settings
+        """Take who repeats a share of the searches; the running event loop gets the results."""
+        self._settings, self._metrics, self._shadows = settings, metrics, shadows
         self._queue = JobQueue(settings.batch)
         self._pace = Pace()
         self._loop = asyncio.get_running_loop()
@@ -52,21 +55,26 @@ class Dispatcher:
         self._device = threading.Thread(target=self._work, name="meet-device", daemon=True)
         self._device.start()
 
-    async def search(self, search: Search, *, urgent: bool = False) -> Found:
-        """What the search finds, together with whatever else waits.
+    async def search(self, search: Search, engine: SearchEngine, *, urgent: bool = False) -> Found:
+        """What the engine finds for the search, together with whatever else waits.
+
+        The engine is named by whoever has checked the request against it, so that one that
+        takes its place meanwhile answers later requests and not this one.
 
         Raises:
             QueueFullError: too much waits; an urgent search goes before it all.
             DeadlineError: the search's time is over.
         """
-        job = SearchJob(search, self._loop.create_future())
+        future: asyncio.Future[Found] = self._loop.create_future()
+        job = SearchJob(search, engine, future, urgent)
         (self._queue.put_first if urgent else self._queue.put)(job)
+        del job, engine  # a failure's frames would else keep the engine open
         if search.deadline == math.inf:
-            return await job.future
+            return await future
         # The loop's clock is the monotonic one.
-        expiry = self._loop.call_at(search.deadline, _expire, job.future)
+        expiry = self._loop.call_at(search.deadline, _expire, future)
         try:
-            return await job.future
+            return await future
         finally:
             expiry.cancel()
 
@@ -76,6 +84,16 @@ class Dispatcher:
         self._queue.put_first(job)
         result: T = await job.future
         return result
+
+    async def idle(self, steps: Steps) -> Any:  # noqa: ANN401 - whatever the steps return
+        """What the steps return, each done while nothing else waits for the device.
+
+        Raises:
+            StoppingError: the service stops first.
+        """
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._queue.put_idle(IdleJob(steps, future))
+        return await future
 
     async def decode(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The job's result, from a decoding thread; for files and images.
@@ -110,16 +128,32 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Answer what was accepted; what the device holds on to for too long is left behind."""
-        self._queue.close()
+        _deliver([settled for job in self._queue.close() for settled in _dropped(job)])
         await asyncio.to_thread(self._device.join, self._settings.shutdown_seconds)
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     def _work(self) -> None:
-        while (taken := self._queue.take()) is not None:
-            self._busy_since = monotonic()
-            settled = self._call(taken) if isinstance(taken, CallJob) else self._batch(taken)
-            self._busy_since = None
-            self._settle(settled)
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """Whether there was anything; what it held on to is let go before the next is waited for.
+
+        A batch in a variable would keep an engine open that nobody uses any more.
+        """
+        taken = self._queue.take()
+        if taken is None:
+            return False
+        self._busy_since = monotonic()
+        match taken:
+            case CallJob():
+                self._settle(self._call(taken))
+            case IdleJob():
+                self._settle(self._step(taken))
+            case _:
+                self._batch(taken)
+        self._busy_since = None
+        return True
 
     def _call(self, job: CallJob) -> list[Settled]:
         if job.future.done():
@@ -129,28 +163,72 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
             return [(job.future, error)]
 
-    def _batch(self, jobs: Sequence[SearchJob]) -> list[Settled]:
+    def _step(self, job: IdleJob) -> list[Settled]:
+        """One step of idle work, which goes on when its turn comes again."""
+        if not job.wanted:
+            return []
+        try:
+            next(job.steps)
+        except StopIteration as end:
+            return [] if job.future is None else [(job.future, end.value)]
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
+            return [] if job.future is None else [(job.future, error)]
+        try:
+            self._queue.put_idle(job)
+        except StoppingError:
+            return _dropped(job)
+        return []
+
+    def _batch(self, jobs: Sequence[SearchJob]) -> None:
         began = monotonic()
         waits = [began - job.queued for job in jobs]
         self._metrics.batch(waits)
-        outcomes = self._answer([job.search for job in jobs])
-        return [
-            (job.future, outcome if isinstance(outcome, Exception) else outcome.after(wait))
-            for job, outcome, wait in zip(jobs, outcomes, waits, strict=True)
-        ]
+        outcomes = self._answer(jobs)
+        self._settle(
+            [
+                (job.future, outcome if isinstance(outcome, Exception) else outcome.after(wait))
+                for job, outcome, wait in zip(jobs, outcomes, waits, strict=True)
+            ]
+        )
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if not job.urgent and not isinstance(outcome, Exception):
+                self._shadow(job.search, outcome)
 
-    def _answer(self, searches: Sequence[Search]) -> Sequence[Outcome[Found]]:
+    def _answer(self, jobs: Sequence[SearchJob]) -> list[Outcome[Found]]:
+        """Each job's outcome. Right after a swap the jobs of one batch may have two engines."""
+        groups: dict[SearchEngine, list[int]] = defaultdict(list)
+        for place, job in enumerate(jobs):
+            groups[job.engine].append(place)
+        outcomes: dict[int, Outcome[Found]] = {}
+        for engine, places in groups.items():
+            found = self._found(engine, [jobs[place].search for place in places])
+            outcomes |= zip(places, found, strict=True)
+        return [outcomes[place] for place in range(len(jobs))]
+
+    def _found(self, engine: SearchEngine, searches: Sequence[Search]) -> Sequence[Outcome[Found]]:
         try:
-            return Batch(self._engine(), searches, self._pace, self._metrics.halved).answer()
+            return Batch(engine, searches, self._pace, self._metrics.halved).answer()
         except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
             return [error] * len(searches)
 
+    def _shadow(self, search: Search, found: Found) -> None:
+        """Repeat the search when there is time, if it is one of the share."""
+        steps = self._shadows and self._shadows.sampled(search.direction, found)
+        if self._shadows and steps and not self._queue.offer_idle(IdleJob(steps)):
+            self._shadows.ended()
+
     def _settle(self, settled: list[Settled]) -> None:
         """Hand results to the event loop: one wake-up a batch."""
+        if not settled:
+            return
         try:
             self._loop.call_soon_threadsafe(_deliver, settled)
         except RuntimeError:
             return  # the loop was closed over a batch that took longer than the stop
+
+
+def _dropped(job: IdleJob) -> list[Settled]:
+    return [] if job.future is None else [(job.future, StoppingError(STOPPING))]
 
 
 def _deliver(settled: list[Settled]) -> None:

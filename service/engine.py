@@ -55,15 +55,27 @@ class SearchEngine:
         self.cards = Cards(artifact)
 
     @classmethod
-    def open(cls, root: Path, *, device: str = "cpu") -> Self:
-        """The published version of the index at `root`, whole and checked.
+    def open(
+        cls,
+        root: Path,
+        version: str | None = None,
+        *,
+        device: str = "cpu",
+        loaded: Encoder | None = None,
+    ) -> Self:
+        """A version of the index at `root`, the published one if none is named, whole and checked.
+
+        An encoder that is loaded on this device already serves again where it is the index's.
 
         Raises:
             ArtifactError: the index cannot be opened as it was written.
             CheckpointError: its encoder cannot be.
         """
-        artifact = open_artifact(root)
-        encoder = open_encoder(artifact.encoder_source, device)
+        artifact = open_artifact(root, version)
+        if loaded is not None and loaded.identity.digest == artifact.manifest.encoder.digest:
+            encoder = loaded
+        else:
+            encoder = open_encoder(artifact.encoder_source, device)
         artifact.require_encoder(encoder.identity)
         return cls(artifact, encoder, Cascade.from_artifact(artifact, device=device))
 

@@ -8,9 +8,16 @@ InputError
 ├── UnsupportedMediaTypeError  a body of a kind that the route does not read
 ├── MissingModalityError       a search for items of a modality that the gallery lacks
 ├── NoImageError               an item without a picture to show
+├── NoPairsError               an evaluation of a gallery whose captions belong to no image
 └── SlowBodyError              a body that did not arrive in time
 NotReadyError                  the probe query failed or took too long
 StuckError                     the device's thread has not come back for too long
+VersionError                   a version of the index that is not served now
+├── IndexRefusedError          it cannot be opened, or answers no probe
+├── IndexReadOnlyError         the index cannot be told to publish it
+├── IndexBusyError             another process is writing to the index
+└── IndexReplacedError         another one took its place while it was evaluated
+EvaluationRunningError         an evaluation while another one runs
 DeadlineError                  a search that could not be answered in its time
 OverloadedError                more than the service can do now
 ├── QueueFullError             as many searches or bytes wait as may
@@ -65,8 +72,36 @@ class NoImageError(InputError):
     """An item without a picture to show."""
 
 
+class NoPairsError(InputError):
+    """An evaluation of a gallery whose captions belong to no image."""
+
+
 class SlowBodyError(InputError):
     """A body that did not arrive in time."""
+
+
+class VersionError(MeetError):
+    """A version of the index that is not served now."""
+
+
+class IndexRefusedError(VersionError):
+    """A version that cannot be opened, or answers no probe."""
+
+
+class IndexReadOnlyError(VersionError):
+    """An index that cannot be told to publish a version."""
+
+
+class IndexBusyError(VersionError):
+    """An index that another process is writing to."""
+
+
+class IndexReplacedError(VersionError):
+    """A version that another one took the place of while it was evaluated."""
+
+
+class EvaluationRunningError(MeetError):
+    """An evaluation while another one runs."""
 
 
 class StuckError(MeetError):

@@ -1,24 +1,33 @@
-"""What the device's thread is given to do: searches, which share batches, and single calls."""
+"""What the device's thread is given to do: searches, which share batches, calls, and idle work."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
-from model.cascade import Ranking
+from model.cascade import Ranking, SearchOptions
+from model.core.types import FloatArray
 from service.engine import SearchEngine
 from service.queries import Search
+
+# What goes on a step at a time while nothing else waits; what it returns is its result.
+Steps: TypeAlias = Generator[None, None, Any]
 
 
 @dataclass(frozen=True)
 class Found:
-    """One search's ranking, the milliseconds of its stages, and the engine that found it."""
+    """One search's ranking, the milliseconds of its stages, and the engine that found it.
+
+    `embedding` (D,) and `options` are what was searched with in the end.
+    """
 
     engine: SearchEngine
     ranking: Ranking
     milliseconds: Mapping[str, float]
-    degraded: tuple[str, ...] = ()
+    degraded: tuple[str, ...]
+    embedding: FloatArray
+    options: SearchOptions
 
     def after(self, wait: float) -> "Found":
         """The same, with the seconds in the queue among its stages."""
@@ -27,14 +36,16 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class SearchJob:
-    """A search in the queue; who settles the future first, answers.
+    """A search in the queue, and the engine that answers it; who settles the future first, answers.
 
     A future that is done before the job's turn (the caller hung up, or its time is over) makes
     the job one that nobody waits for.
     """
 
     search: Search
+    engine: SearchEngine
     future: asyncio.Future[Found]
+    urgent: bool = False
     queued: float = field(default_factory=monotonic)
 
 
@@ -45,6 +56,19 @@ class CallJob:
     call: Callable[[], Any]
     future: asyncio.Future[Any]
     queued: float = field(default_factory=monotonic)
+
+
+@dataclass(frozen=True, eq=False)
+class IdleJob:
+    """Work for when nothing else waits; without a future nobody asks how it ends."""
+
+    steps: Steps
+    future: asyncio.Future[Any] | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is still worth doing."""
+        return self.future is None or not self.future.done()
 
 
 Job = SearchJob | CallJob

@@ -26,7 +26,9 @@ class LocalIndex:
         """
         self.engine = SearchEngine.open(root)
         # The defaults alone: what the environment tells a server is not meant for a command.
-        self.settings = ServiceSettings.model_construct(index=root)
+        self.settings = ServiceSettings.model_construct(
+            index=root, watch_seconds=0.0, shadow_share=0.0
+        )
 
     def ask(self, call: Call[T]) -> T:
         """What a server of this index answers to the call.

@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import Scope
 
-from model.core.types import Direction, Modality
+from model.core.types import Direction
 from service.deadlines import DEGRADABLE
 from service.errors import DeviceMemoryError
 
@@ -127,16 +127,6 @@ class Metrics:
     def queue(self, read: Callable[[], int]) -> None:
         """Report how many jobs wait by asking at every scrape."""
         self._depth.set_function(read)
-
-    def index(self, version: str, encoder: str, counts: Mapping[Modality, int]) -> None:
-        """Say which index is served, and how many items it holds."""
-        info = Gauge(
-            "meet_index_info", "The index served", ("version", "encoder"), registry=self.registry
-        )
-        info.labels(version, encoder).set(1)
-        items = Gauge("meet_index_items", "Items", ("modality",), registry=self.registry)
-        for modality, count in counts.items():
-            items.labels(modality.value).set(count)
 
     def lookups(self, read: Callable[[], Lookups]) -> None:
         """Report the reverse-list layers' counters by reading them at every scrape."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from model.core.errors import MeetError
+from service.admin_schemas import Activate, Evaluate
 from service.bodies import FORM, JSON
 from service.problems import INTERNAL, MEDIA_TYPE, Kind, kind_of
 from service.schemas import ImageSearch, ImageUpload, Problem, TextSearch
@@ -64,14 +65,16 @@ def problems(*errors: type[MeetError]) -> Responses:
     }
 
 
-def body(*, json: type[BaseModel], form: type[BaseModel] | None = None) -> dict[str, Any]:
+def body(
+    *, json: type[BaseModel], form: type[BaseModel] | None = None, required: bool = True
+) -> dict[str, Any]:
     """The `requestBody` of a route that reads these schemas by itself."""
     schemas = {JSON: json} if form is None else {JSON: json, FORM: form}
     content = {
         media: {"schema": {"$ref": REF.format(model=schema.__name__)}}
         for media, schema in schemas.items()
     }
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
@@ -89,7 +92,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    by_hand: list[type[BaseModel]] = [TextSearch, ImageSearch, ImageUpload]
+    by_hand: list[type[BaseModel]] = [TextSearch, ImageSearch, ImageUpload, Activate, Evaluate]
     _, definitions = models_json_schema(
         [*((schema, "validation") for schema in by_hand), (Problem, "serialization")],
         ref_template=REF,

@@ -1,17 +1,21 @@
-"""The bounded queue before a device's thread, with a lane that load cannot fill."""
+"""The bounded queue before a device's thread, with a lane before it and one behind it."""
 
 import threading
 from collections import deque
 from time import monotonic
 
 from service.errors import QueueFullError, StoppingError
-from service.jobs import CallJob, Job, SearchJob
+from service.jobs import CallJob, IdleJob, Job, SearchJob
 from service.queries import ImageQuery
 from service.settings import Batching
+
+MOST_IDLE = 8  # jobs that nobody asked for
 
 
 class JobQueue:
     """Searches in the order they came, bounded; urgent jobs go before all of them.
+
+    Idle jobs are handed out only where nothing else waits, in turns, and come back after a step.
 
     Bounds are the number of searches, and the pixels of those that ask with an image: one alone
     may always wait. Filled by the event loop, emptied by one thread.
@@ -21,12 +25,13 @@ class JobQueue:
         self._settings = settings
         self._urgent: deque[Job] = deque()
         self._searches: deque[SearchJob] = deque()
+        self._idle: deque[IdleJob] = deque()
         self._pixels = 0
         self._changed = threading.Condition()
         self._closed = False
 
     def __len__(self) -> int:
-        """Jobs that wait."""
+        """Jobs that wait, other than idle ones."""
         return len(self._urgent) + len(self._searches)
 
     def put(self, job: SearchJob) -> None:
@@ -54,29 +59,59 @@ class JobQueue:
             self._urgent.append(job)
             self._changed.notify()
 
-    def close(self) -> None:
-        """What is queued is still handed out; then `take` gives nothing."""
+    def put_idle(self, job: IdleJob) -> None:
+        """Let a job wait until there is nothing else to do.
+
+        Raises:
+            StoppingError: the queue is closed.
+        """
         with self._changed:
-            self._closed = True
+            self._require_open()
+            self._idle.append(job)
             self._changed.notify()
 
-    def take(self) -> CallJob | list[SearchJob] | None:
-        """A call, or the searches of the next batch, as soon as there is one; None at the end.
+    def offer_idle(self, job: IdleJob) -> bool:
+        """The same for a job that can be done without: False where there is too much to do.
+
+        That is: as many wait as make a batch, or as many such jobs as may.
+        """
+        with self._changed:
+            busy = len(self) >= self._settings.max_batch or len(self._idle) >= MOST_IDLE
+            if self._closed or busy:
+                return False
+            self._idle.append(job)
+            self._changed.notify()
+            return True
+
+    def close(self) -> list[IdleJob]:
+        """What is queued is still handed out; then `take` gives nothing. Idle jobs are not."""
+        with self._changed:
+            self._closed = True
+            dropped = list(self._idle)
+            self._idle.clear()
+            self._changed.notify()
+        return dropped
+
+    def take(self) -> CallJob | IdleJob | list[SearchJob] | None:
+        """A call, the searches of the next batch, or an idle job; None at the end.
 
         A batch takes what is there; only where `max_wait_ms` says so it waits for company. What
         nobody waits for any more is dropped on the way.
         """
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._closed or len(self))
+                self._changed.wait_for(lambda: self._closed or len(self) or self._idle)
                 if not self._urgent and self._searches:
                     self._await_company()
                 if self._urgent:
                     job = self._urgent.popleft()
                     return job if isinstance(job, CallJob) else [job]
-                batch = self._batch()
-                if batch or (self._closed and not self._searches):
-                    return batch or None
+                if batch := self._batch():
+                    return batch
+                if self._idle and not self._searches:
+                    return self._idle.popleft()
+                if self._closed and not self._searches:
+                    return None
 
     def _batch(self) -> list[SearchJob]:
         batch: list[SearchJob] = []

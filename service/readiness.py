@@ -4,18 +4,17 @@ import asyncio
 
 from model.core.errors import MeetError
 from service.dispatcher import Dispatcher
-from service.engine import SearchEngine
 from service.errors import NotReadyError
-from service.jobs import Found
+from service.serving import Serving
 
 
 class Readiness:
     """Sends one probe at a time before all other searches; whoever asks meanwhile shares it."""
 
-    def __init__(self, engine: SearchEngine, dispatcher: Dispatcher, seconds: float) -> None:
+    def __init__(self, serving: Serving, dispatcher: Dispatcher, seconds: float) -> None:
         """Take what is probed, and how long an answer may take."""
-        self._engine, self._dispatcher, self._seconds = engine, dispatcher, seconds
-        self._probe: asyncio.Task[Found] | None = None
+        self._serving, self._dispatcher, self._seconds = serving, dispatcher, seconds
+        self._probe: asyncio.Task[tuple[str, int]] | None = None
         self._draining = False
 
     def drain(self) -> None:
@@ -31,29 +30,32 @@ class Readiness:
         if self._draining:
             raise NotReadyError("the server is going to stop")
         try:
-            found = await asyncio.wait_for(asyncio.shield(self._asked()), self._seconds)
+            version, count = await asyncio.wait_for(asyncio.shield(self._asked()), self._seconds)
         except TimeoutError as error:
             raise NotReadyError(
                 f"a probe takes at most {self._seconds} s, it took longer"
             ) from error
         except (MeetError, RuntimeError, ValueError, OSError) as error:
             raise NotReadyError(f"the probe query failed: {type(error).__name__}") from error
-        if not len(found.ranking.rows):
+        if not count:
             raise NotReadyError("the probe query found nothing")
-        return found.engine.version
+        return version
 
-    def _asked(self) -> asyncio.Task[Found]:
+    def _asked(self) -> asyncio.Task[tuple[str, int]]:
         """The probe under way, or a new one."""
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._ask())
             self._probe.add_done_callback(_read)
         return self._probe
 
-    async def _ask(self) -> Found:
-        return await self._dispatcher.search(self._engine.probe(), urgent=True)
+    async def _ask(self) -> tuple[str, int]:
+        """The version that answered, and how many hits it had."""
+        engine = self._serving.engine
+        found = await self._dispatcher.search(engine.probe(), engine, urgent=True)
+        return engine.version, len(found.ranking.rows)
 
 
-def _read(probe: asyncio.Task[Found]) -> None:
+def _read(probe: asyncio.Task[tuple[str, int]]) -> None:
     """Note that a failure was seen, even where everybody has stopped waiting."""
     if not probe.cancelled():
         probe.exception()

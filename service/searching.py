@@ -28,7 +28,7 @@ ASCII_WHITESPACE = b" \t\r\n"
 
 @dataclass(frozen=True)
 class Searcher:
-    """Answers searches over one engine."""
+    """Answers searches over one engine; each request gets its own, over the engine served then."""
 
     engine: SearchEngine
     dispatcher: Dispatcher
@@ -89,7 +89,7 @@ class Searcher:
             spent["total"] = sum(spent.values()) + _milliseconds(begin)
             self.metrics.search(search.direction, spent)
             return timed(kept, spent)
-        found = await self.dispatcher.search(search)
+        found = await self.dispatcher.search(search, self.engine)
         spent["total"] = sum(spent.values()) + _milliseconds(begin)
         self.metrics.search(search.direction, {**found.milliseconds, **spent}, found.degraded)
         answer = search_answer(search.direction, found, spent)

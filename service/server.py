@@ -31,7 +31,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Be unready, then stop listening, answer what was accepted, and end."""
-        self._app.state.parts.readiness.drain()
+        self._app.state.parts.drain()
         await asyncio.sleep(self._seconds)
         await super().shutdown(sockets)
 

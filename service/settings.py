@@ -61,6 +61,8 @@ class ServiceSettings(BaseSettings):
     header_seconds: float = Field(default=10.0, gt=0)
     body_seconds: float = Field(default=30.0, gt=0)
     stuck_seconds: float = Field(default=60.0, gt=0)
+    watch_seconds: float = Field(default=5.0, ge=0)  # between looks at CURRENT, 0: none
+    shadow_share: float = Field(default=0.01, ge=0, le=1)  # of searches that are repeated exactly
     max_waiting_bytes: int = Field(default=512 * 2**20, ge=2**20)  # of all bodies together
 
     @field_validator("redis_url")

@@ -82,7 +82,11 @@ class VersionStore:
     def activate(self, version: str) -> None:
         """Make a version the published one, after reading it in full."""
         self.verify(version)
-        self._point_to(version)
+        self.point_to(version)
+
+    def point_to(self, version: str) -> None:
+        """Make a version that was found right the published one."""
+        replace_file(self.layout.current, f"{version}\n".encode())
 
     def publish(self, directory: Path, version: str, keep: int = KEEP_VERSIONS) -> Path:
         """Give a finished folder its name, make it current, drop versions beyond `keep`."""
@@ -91,7 +95,7 @@ class VersionStore:
         layout = self.layout.version(version)
         table = DigestTable.load(layout.digests)
         record_verified(self.layout.verified(version), target, table)
-        self._point_to(version)
+        self.point_to(version)
         with suppress(OSError):  # it is published: what will not go now goes with the next
             self.prune(keep)
         return target
@@ -136,9 +140,6 @@ class VersionStore:
             file.write(f"pid {os.getpid()}\n")
             file.flush()
             yield
-
-    def _point_to(self, version: str) -> None:
-        replace_file(self.layout.current, f"{version}\n".encode())
 
     def _delete(self, version: str) -> None:
         """Rename first: half a version must never look like a whole one."""

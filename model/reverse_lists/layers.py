@@ -113,7 +113,11 @@ class StoredLists:
 
     def get(self, rows: RowArray) -> Found:
         """Every row's list."""
-        return Found(np.ones(len(rows), dtype=np.bool_), self._table[rows])
+        return Found(np.ones(len(rows), dtype=np.bool_), self.lists(rows))
+
+    def lists(self, rows: RowArray) -> HalfArray:
+        """Lists (C, z) of rows (C,)."""
+        return self._table[rows]
 
     def put(self, rows: RowArray, lists: HalfArray) -> None:
         """Nothing: the table is whole and immutable."""
@@ -162,6 +166,12 @@ class LayeredLists:
     def in_table(self) -> bool:
         """Whether every list lies in a mapped table."""
         return any(isinstance(layer, StoredLists) for layer in self._layers)
+
+    @property
+    def quiet(self) -> ReverseListSource:
+        """The table, or the computation: lists that are neither counted nor kept anywhere."""
+        tables = (layer for layer in self._layers if isinstance(layer, StoredLists))
+        return next(tables, self._computed)
 
     def share(self, layer: ListLayer) -> None:
         """Ask this layer too, last before computing, in place of one of its name."""

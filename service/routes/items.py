@@ -62,7 +62,8 @@ def _ends_literally(request: Request) -> bool:
 
 
 def _item(opened: Parts, item_id: str) -> Response:
-    return reply(item_answer(opened.engine, opened.engine.item(item_id)))
+    engine = opened.engine
+    return reply(item_answer(engine, engine.item(item_id)))
 
 
 def _file(shown: Picture) -> Response:

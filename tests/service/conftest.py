@@ -19,6 +19,7 @@ from model.rerankers.pillar.reranker import PillarReranker
 from service.app import create_app
 from service.engine import SearchEngine
 from service.settings import Limits, ServiceSettings
+from tests.service.versions import add_version
 from tests.service.world import World, make_encoder, make_index, make_world
 
 LIMITS = Limits(max_body_bytes=200_000)
@@ -103,9 +104,11 @@ def open_client() -> OpenClient:
 
     @asynccontextmanager
     async def opened(engine: SearchEngine, **given: object) -> AsyncIterator[httpx.AsyncClient]:
-        told: dict[str, Any] = {"limits": LIMITS, "probe_seconds": 2, **given}
+        quiet = {"watch_seconds": 0, "shadow_share": 0}
+        told: dict[str, Any] = {"limits": LIMITS, "probe_seconds": 2, **quiet, **given}
         settings = ServiceSettings(index=engine.artifact.root, **told)
         app = create_app(settings, engine)
+        del engine  # another version may take its place
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),
@@ -185,3 +188,17 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
 @pytest.fixture
 def copied_root(index_root: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(index_root, tmp_path / "root"))
+
+
+@pytest.fixture(scope="session")
+def _versions(tmp_path_factory: pytest.TempPathFactory, world: World, encoder_source: Path) -> Path:
+    root = tmp_path_factory.mktemp("versions") / "root"
+    for version in ("v2", "v1"):
+        add_version(root, world, encoder_source, version)
+    return root
+
+
+@pytest.fixture
+def two_versions(_versions: Path, tmp_path: Path) -> Path:
+    """An index of a test's own with versions v1, which is published, and v2."""
+    return Path(shutil.copytree(_versions, tmp_path / "root"))

@@ -78,14 +78,14 @@ async def test_bodies_together_have_a_bound(engine: SearchEngine, open_client: O
         assert (await client.post(T2I, content=whole, headers=JSON)).status_code == 200
 
 
-async def test_images_that_wait_have_a_bound_of_pixels() -> None:
+async def test_images_that_wait_have_a_bound_of_pixels(engine: SearchEngine) -> None:
     queue = JobQueue(Batching(max_queue_pixels=1000))
     loop = asyncio.get_running_loop()
 
     def job(width: int) -> SearchJob:
         query = ImageQuery(Image.new("RGB", (width, 100))) if width else TextQuery("a")
         search = Search(Direction.IMAGE_TO_TEXT, query, SearchOptions())
-        return SearchJob(search, loop.create_future())
+        return SearchJob(search, engine, loop.create_future())
 
     queue.put(job(30))  # one alone may be larger
     queue.put(job(0))

@@ -126,6 +126,12 @@ async def test_the_description_documents_every_problem(client: httpx.AsyncClient
         ("/healthz", "get"): {"500", "503"},
         ("/metrics", "get"): {"500"},
         ("/index", "get"): {"500"},
+        ("/index/activate", "post"): {
+            *("400", "404", "408", "409", "413", "415", "422", "429", "500", "503"),
+        },
+        ("/index/evaluate", "post"): {
+            *("400", "408", "409", "413", "415", "422", "429", "500", "503"),
+        },
     }
     found = {
         (path, method): operation["responses"]
@@ -146,4 +152,4 @@ async def test_the_description_refers_to_nothing_that_is_missing(
     known = response.json()["components"]["schemas"]
     references = set(re.findall(r'"#/components/schemas/([^"]+)"', response.text))
     assert references <= set(known)
-    assert {"TextSearch", "ImageSearch", "ImageUpload", "Problem"} <= references
+    assert {"TextSearch", "ImageSearch", "ImageUpload", "Activate", "Problem"} <= references

@@ -187,15 +187,17 @@ def make_index(
     lists: ListsKind = ListsKind.STORED,
     thumbnails: bool = True,
     pillar: PillarReranker | None = None,
+    version: str = "v1",
+    heads_seed: int = 3,
 ) -> Path:
     """A published index over the world; no encoder: a gallery of vectors."""
     encoder = open_encoder(encoder_source or "none")
     identity = encoder.identity.model_copy(update={"embedding_dim": DIM})
-    store, heads = VersionStore(root), random_heads()
+    store, heads = VersionStore(root), random_heads(heads_seed)
     if encoder_source is not None:
         save_snapshot(encoder_source, store.layout.encoder(identity.digest))
     embeddings, items = world_embeddings(world, encoder), world_items(world, modalities)
-    with ArtifactWriter(store, "v1", world.directory) as writer:
+    with ArtifactWriter(store, version, world.directory) as writer:
         writer.heads(heads)
         for modality in modalities:
             _write_side(writer, heads, items[modality], embeddings[modality])
@@ -208,7 +210,8 @@ def make_index(
         writer.report([])
         counts = {modality: len(items[modality]) for modality in modalities}
         manifest = _manifest(identity, heads, counts, lists, world, thumbnails=thumbnails)
-        writer.publish(manifest.model_copy(update={"pillar": _pillar_info(pillar)}))
+        told = {"pillar": _pillar_info(pillar), "version": version}
+        writer.publish(manifest.model_copy(update=told))
     return root
 
 
