@@ -1,19 +1,24 @@
 """The app over an engine that is handed in; nothing loads at import."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from service import handlers, openapi
+from service.access import Access, require_search
 from service.answer_cache import AnswerCache
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
+from service.headers import CORS, security_headers
+from service.index_series import collectors
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestScope
 from service.patience import Patience
 from service.readiness import Readiness
+from service.request_log import RequestLog
 from service.routes import items, operations, page, search
 from service.routes.dependencies import Parts
 from service.searching import Searcher
@@ -25,7 +30,7 @@ DESCRIPTION = "Image-text retrieval in both directions. Errors are RFC 9457 prob
 
 def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
     """The app; its lifespan owns the threads."""
-    metrics, door = _metrics_of(engine), open_door(settings)
+    metrics, door = _metrics_of(engine, settings), open_door(settings)
     answers = AnswerCache(door, settings.redis_answer_seconds)
     if door is not None:
         share_lists(engine, door, settings.redis_list_seconds)
@@ -53,26 +58,48 @@ def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.parts = None
-    _assemble(app, settings, metrics)
+    app.state.parts, app.state.metrics = None, metrics
+    app.state.access = Access.of(settings, door)
+    _assemble(app, settings, metrics, lambda: engine.version)
     return app
 
 
-def _assemble(app: FastAPI, settings: ServiceSettings, metrics: Metrics) -> None:
-    for routes in (search, items, operations, openapi, page):
+def _assemble(
+    app: FastAPI, settings: ServiceSettings, metrics: Metrics, version: Callable[[], str]
+) -> None:
+    for routes in (search, items):
+        app.include_router(routes.router, dependencies=[Depends(require_search)])
+    for routes in (operations, openapi, page):
         app.include_router(routes.router)
     handlers.install(app)
-    # The last one added is the outermost.
-    most, together = settings.limits.max_body_bytes, settings.max_waiting_bytes
-    app.add_middleware(BodyLimit, max_bytes=most, max_together=together)
-    app.add_middleware(Patience, body_seconds=settings.body_seconds)
-    app.add_middleware(RequestScope, metrics=metrics)
+    metrics.expect(app.routes)
+    _surround(app, settings, metrics, version)
     app.openapi = openapi.describe(app)  # type: ignore[method-assign]
 
 
-def _metrics_of(engine: SearchEngine) -> Metrics:
+def _surround(
+    app: FastAPI, settings: ServiceSettings, metrics: Metrics, version: Callable[[], str]
+) -> None:
+    """Put the layers around the routes; the last one added is the outermost."""
+    most, together = settings.limits.max_body_bytes, settings.max_waiting_bytes
+    app.add_middleware(BodyLimit, max_bytes=most, max_together=together)
+    app.add_middleware(Patience, body_seconds=settings.body_seconds)
+    app.add_middleware(handlers.Rescue)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
+    app.add_middleware(
+        RequestScope,
+        metrics=metrics,
+        told=RequestLog(settings),
+        version=version,
+        headers=security_headers(shared=bool(settings.cors_origins)),
+    )
+
+
+def _metrics_of(engine: SearchEngine, settings: ServiceSettings) -> Metrics:
     metrics = Metrics()
-    metrics.index(engine.version, engine.encoder.identity.name, engine.artifact.manifest.counts)
+    for collector in collectors(lambda: engine, _installed_version(), settings.device):
+        metrics.collect(collector)
     metrics.lookups(engine.lookups)
     return metrics
 

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any, ParamSpec, TypeVar
 
 from service.batching import Batch, Outcome
@@ -133,10 +133,13 @@ class Dispatcher:
         began = monotonic()
         waits = [began - job.queued for job in jobs]
         self._metrics.batch(waits)
+        now, size = perf_counter(), len(jobs)
         outcomes = self._answer([job.search for job in jobs])
         return [
-            (job.future, outcome if isinstance(outcome, Exception) else outcome.after(wait))
-            for job, outcome, wait in zip(jobs, outcomes, waits, strict=True)
+            (one.future, found if isinstance(found, Exception) else found.after(queued, size))
+            for one, found, queued in zip(
+                jobs, outcomes, ((now - wait, now) for wait in waits), strict=True
+            )
         ]
 
     def _answer(self, searches: Sequence[Search]) -> Sequence[Outcome[Found]]:

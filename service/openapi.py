@@ -95,7 +95,20 @@ def _document(app: FastAPI) -> dict[str, Any]:
         ref_template=REF,
     )
     document["components"]["schemas"] |= definitions["$defs"]
+    _secure(document)
     return document
+
+
+def _secure(document: dict[str, Any]) -> None:
+    """Say of what can be answered 401 which keys open it; a server without keys needs none."""
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if "401" in operation["responses"]:
+                operation["security"] = [{"bearer": []}, {"api_key": []}, {}]
 
 
 router = APIRouter(include_in_schema=False)
