@@ -1,8 +1,10 @@
 """The app over an engine that is handed in; nothing loads at import."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -26,6 +28,15 @@ from service.settings import ServiceSettings
 from service.sharing import RedisCollector, open_door, share_lists
 
 DESCRIPTION = "Image-text retrieval in both directions. Errors are RFC 9457 problem documents."
+
+# Every router, and what lets a request through to all of its routes.
+ROUTES: Sequence[tuple[ModuleType, Sequence[Callable[..., Any]]]] = (
+    (search, (require_search,)),
+    (items, (require_search,)),
+    (operations, ()),
+    (openapi, ()),
+    (page, ()),
+)
 
 
 def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
@@ -54,6 +65,7 @@ def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
         version=_installed_version(),
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url=None,  # `service/openapi.py` has the route
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -67,12 +79,10 @@ def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
 def _assemble(
     app: FastAPI, settings: ServiceSettings, metrics: Metrics, version: Callable[[], str]
 ) -> None:
-    for routes in (search, items):
-        app.include_router(routes.router, dependencies=[Depends(require_search)])
-    for routes in (operations, openapi, page):
-        app.include_router(routes.router)
+    for routes, guards in ROUTES:
+        app.include_router(routes.router, dependencies=[Depends(guard) for guard in guards])
+        metrics.expect(routes.router.routes)
     handlers.install(app)
-    metrics.expect(app.routes)
     _surround(app, settings, metrics, version)
     app.openapi = openapi.describe(app)  # type: ignore[method-assign]
 

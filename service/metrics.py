@@ -5,7 +5,6 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import TypeAlias
 
-from fastapi.routing import APIRoute
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -136,10 +135,9 @@ class Metrics:
     def expect(self, routes: Iterable[BaseRoute]) -> None:
         """Make the series of what these routes answer as a rule, and of unknown ones."""
         for route in routes:
-            if isinstance(route, APIRoute):
-                for method in route.methods or ():
-                    for status in {route.status_code or 200, *map(int, route.responses)}:
-                        self._series(method, route.path, status)
+            for method in getattr(route, "methods", None) or ():
+                for status in {HTTPStatus.OK, *map(int, getattr(route, "responses", ()))}:
+                    self._series(method, route_path(route), status)
         self._series("GET", UNMATCHED, HTTPStatus.NOT_FOUND)
 
     def request(self, scope: Scope, status: int, seconds: float) -> None:
@@ -203,7 +201,12 @@ class Metrics:
 
 def route_of(scope: Scope) -> str:
     """The template of the route that answered."""
-    return getattr(scope.get("route"), "path", UNMATCHED)
+    return route_path(scope.get("route"))
+
+
+def route_path(route: object) -> str:
+    """The template of a route."""
+    return getattr(route, "path", UNMATCHED)
 
 
 def method_of(scope: Scope) -> str:

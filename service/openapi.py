@@ -6,9 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -111,7 +111,13 @@ def _secure(document: dict[str, Any]) -> None:
                 operation["security"] = [{"bearer": []}, {"api_key": []}, {}]
 
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, responses={304: {}, 404: {}})
+
+
+@router.get("/openapi.json")
+async def description(request: Request) -> JSONResponse:
+    """The document itself."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")

@@ -84,7 +84,11 @@ class ServiceSettings(BaseSettings):
     """Everything that `meet-serve` can be told."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MEET_", env_nested_delimiter="__", frozen=True, extra="ignore"
+        env_prefix="MEET_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # it may be a key or a password
     )
 
     index: Path

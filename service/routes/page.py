@@ -6,6 +6,7 @@ from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
@@ -20,7 +21,8 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 INDEX = "index.html"
-router = APIRouter(include_in_schema=False)
+MISSING: Mapping[int | str, dict[str, Any]] = {304: {}, 404: {}}
+router = APIRouter(include_in_schema=False, responses=dict(MISSING))
 
 
 @dataclass(frozen=True)
