@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -26,6 +26,10 @@ from service.routes.dependencies import Parts
 from service.searching import Searcher
 from service.settings import ServiceSettings
 from service.sharing import RedisCollector, open_door, share_lists
+from service.tracing import Traced
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 DESCRIPTION = "Image-text retrieval in both directions. Errors are RFC 9457 problem documents."
 
@@ -39,8 +43,10 @@ ROUTES: Sequence[tuple[ModuleType, Sequence[Callable[..., Any]]]] = (
 )
 
 
-def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
-    """The app; its lifespan owns the threads."""
+def create_app(
+    settings: ServiceSettings, engine: SearchEngine, traces: "TracerProvider | None" = None
+) -> FastAPI:
+    """The app; its lifespan owns the threads. With `traces` every request is traced."""
     metrics, door = _metrics_of(engine, settings), open_door(settings)
     answers = AnswerCache(door, settings.redis_answer_seconds)
     if door is not None:
@@ -62,7 +68,7 @@ def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
 
     app = FastAPI(
         title="MEET",
-        version=_installed_version(),
+        version=installed_version(),
         description=DESCRIPTION,
         lifespan=lifespan,
         openapi_url=None,  # `service/openapi.py` has the route
@@ -72,23 +78,25 @@ def create_app(settings: ServiceSettings, engine: SearchEngine) -> FastAPI:
     )
     app.state.parts, app.state.metrics = None, metrics
     app.state.access = Access.of(settings, door)
-    _assemble(app, settings, metrics, lambda: engine.version)
+    _assemble(app, metrics)
+    _surround(app, settings, metrics, lambda: engine.version, traces)
     return app
 
 
-def _assemble(
-    app: FastAPI, settings: ServiceSettings, metrics: Metrics, version: Callable[[], str]
-) -> None:
+def _assemble(app: FastAPI, metrics: Metrics) -> None:
     for routes, guards in ROUTES:
         app.include_router(routes.router, dependencies=[Depends(guard) for guard in guards])
         metrics.expect(routes.router.routes)
     handlers.install(app)
-    _surround(app, settings, metrics, version)
     app.openapi = openapi.describe(app)  # type: ignore[method-assign]
 
 
 def _surround(
-    app: FastAPI, settings: ServiceSettings, metrics: Metrics, version: Callable[[], str]
+    app: FastAPI,
+    settings: ServiceSettings,
+    metrics: Metrics,
+    version: Callable[[], str],
+    traces: "TracerProvider | None",
 ) -> None:
     """Put the layers around the routes; the last one added is the outermost."""
     most, together = settings.limits.max_body_bytes, settings.max_waiting_bytes
@@ -97,6 +105,8 @@ def _surround(
     app.add_middleware(handlers.Rescue)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
+    if traces is not None:
+        app.add_middleware(Traced, provider=traces)
     app.add_middleware(
         RequestScope,
         metrics=metrics,
@@ -108,13 +118,14 @@ def _surround(
 
 def _metrics_of(engine: SearchEngine, settings: ServiceSettings) -> Metrics:
     metrics = Metrics()
-    for collector in collectors(lambda: engine, _installed_version(), settings.device):
+    for collector in collectors(lambda: engine, installed_version(), settings.device):
         metrics.collect(collector)
     metrics.lookups(engine.lookups)
     return metrics
 
 
-def _installed_version() -> str:
+def installed_version() -> str:
+    """The release of the package, 0 where it was not installed."""
     try:
         return version("meet-retrieval")
     except PackageNotFoundError:

@@ -11,11 +11,12 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from model.core.errors import MeetError
-from service.app import create_app
+from service.app import create_app, installed_version
 from service.engine import SearchEngine
 from service.greeting import greeting
 from service.server import Server
-from service.settings import ServiceSettings
+from service.settings import ServiceSettings, TracingSettings
+from service.tracing import provider_of
 
 BAD_START = 2
 
@@ -69,8 +70,13 @@ def _serve(settings: ServiceSettings, engine: SearchEngine, listener: socket.soc
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     words = greeting(engine, settings.host, port)
-    server = Server(create_app(settings, engine), settings, words)
-    server.run(sockets=[listener])
+    traces = provider_of(TracingSettings(), installed_version())
+    server = Server(create_app(settings, engine, traces), settings, words)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        if traces is not None:
+            traces.shutdown()  # what is left is sent
     return 0 if server.started else 1
 
 

@@ -178,6 +178,25 @@ class ServiceSettings(BaseSettings):
         return url
 
 
+class TracingSettings(BaseSettings):
+    """The standard `OTEL_` variables that say whether there are traces at all."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    otel_exporter_otlp_endpoint: str = ""
+    otel_exporter_otlp_traces_endpoint: str = ""
+    otel_traces_exporter: str = ""
+    otel_sdk_disabled: str = ""
+    otel_service_name: str = ""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether spans go anywhere."""
+        endpoint = self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint
+        off = self.otel_sdk_disabled.strip().lower() == "true"
+        return bool(endpoint) and not off and self.otel_traces_exporter in {"", "otlp"}
+
+
 class SearchSettings(BaseSettings):
     """What `meet-search` takes from the environment: MEET_URL and MEET_API_KEY."""
 

@@ -6,7 +6,6 @@ process write no file beyond 1 MB, which a spooled upload would.
 
 import base64
 import io
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,8 +58,9 @@ def confined(index_root: Path) -> Iterator[str]:
         command = ["sh", "-c", f'{LIMITED}{SERVE} "$1"', "sh", str(index_root)]
     else:
         command = [*words, "sh", "-c", f"{LAYOUT}exec {SERVE} {INDEX}", "sh", str(index_root)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+    # Its working directory is the root, where the packages are not.
+    command = ["env", f"PYTHONPATH={ROOT}", "PYTHONDONTWRITEBYTECODE=1", *command]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             yield announced_url(server)
         finally:
