@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -21,7 +22,6 @@ from tests.service.asking import busy
 from tests.service.conftest import OpenClient
 from tests.service.test_access import GUARDED, KEY, bearer
 from tests.service.test_bad_input import JSON, T2I
-from tests.service.test_items import quote
 from tests.service.world import World
 
 pytestmark = pytest.mark.anyio
