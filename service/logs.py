@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO, assert_never
 
 from service import notes
@@ -17,6 +18,8 @@ from service.settings import LogFormat, LogLevel
 OWN = ("service", "model")  # the packages whose records the level is about
 SERVER = "uvicorn"
 INDENT = "    "
+# An encoder for each line would cost more than the line.
+_ENCODE = json.JSONEncoder(default=str).encode
 
 
 class JsonFormatter(logging.Formatter):
@@ -33,7 +36,7 @@ class JsonFormatter(logging.Formatter):
         }
         if trace := _traceback(self, record):
             told["traceback"] = trace
-        return json.dumps(told, default=str)
+        return _ENCODE(told)
 
 
 class TextFormatter(logging.Formatter):
@@ -72,6 +75,8 @@ def install(kind: LogFormat, level: LogLevel, stream: TextIO | None = None) -> N
     server = logging.getLogger(SERVER)
     server.handlers.clear()
     server.propagate = True
+    # What no line here says need not be found out for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(capture=True)
 
 
@@ -85,8 +90,12 @@ def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
 
 
 def _time(record: logging.LogRecord) -> str:
-    moment = datetime.fromtimestamp(record.created, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_second(int(record.created))}.{int(record.msecs):03}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _traceback(self: logging.Formatter, record: logging.LogRecord) -> str:
@@ -94,9 +103,7 @@ def _traceback(self: logging.Formatter, record: logging.LogRecord) -> str:
 
 
 def _shown(value: object) -> str:
-    return (
-        value if isinstance(value, str) and value.isprintable() else json.dumps(value, default=str)
-    )
+    return value if isinstance(value, str) and value.isprintable() else _ENCODE(value)
 
 
 def _escaped(line: str) -> str:
