@@ -21,6 +21,7 @@ from model.core.types import (
     CandidateBudget,
     Direction,
     FloatArray,
+    Interval,
     Modality,
     RankArray,
     RerankMode,
@@ -110,6 +111,7 @@ class Ranking:
     rerank: AppliedRerank
     milliseconds: Mapping[str, float]  # hash, pq, rerank; what is done at once is shared
     explanation: Explanation | None = None
+    spans: Mapping[str, Interval] = field(default_factory=dict)  # when each of them was done
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class _Hashed:
 
     query: _Query
     milliseconds: float
+    span: Interval
     hash_space: FloatArray  # (K,)
     rows: RowArray
     distances: RankArray
@@ -138,7 +141,7 @@ class _Quantised:
     rows: RowArray
     places: RowArray
     scores: FloatArray
-    milliseconds: float
+    span: Interval
 
 
 @dataclass(frozen=True)
@@ -247,10 +250,10 @@ class Cascade:
         quantised = [self._quantise(direction, side, query) for query in hashed]
         began = perf_counter()
         lists = self._lists(side.lists, queries, quantised)
-        share = _milliseconds(began) / len(queries)
+        fetched_at = perf_counter()
         side = replace(side, lists=lists)
         return [
-            self._rerank(direction, side, query, kept, share)
+            self._rerank(direction, side, query, kept, (began, fetched_at), len(queries))
             for query, kept in zip(hashed, quantised, strict=True)
         ]
 
@@ -267,9 +270,10 @@ class Cascade:
             began = perf_counter()
             vectors = _hash_space(self.heads.heads[modality], [queries[p] for p in places])
             distances, rows = side.hamming.search(pack_signs(vectors), count)
-            share = _milliseconds(began) / len(places)
+            span = began, perf_counter()
+            share = _milliseconds(span) / len(places)
             for place, *parts in zip(places, vectors, rows, distances, strict=True):
-                found[place] = _Hashed(queries[place], share, *parts)
+                found[place] = _Hashed(queries[place], share, span, *parts)
         return [found[place] for place in range(len(queries))]
 
     def _quantise(self, direction: Direction, side: CandidateSide, query: _Hashed) -> _Quantised:
@@ -281,7 +285,7 @@ class Cascade:
         options = query.query.options
         _, count = options.budget.counts(len(side), options.k)
         places = top_positions(scores, query.rows, count)
-        return _Quantised(query.rows[places], places, scores[places], _milliseconds(began))
+        return _Quantised(query.rows[places], places, scores[places], (began, perf_counter()))
 
     def _lists(
         self,
@@ -303,9 +307,13 @@ class Cascade:
         side: CandidateSide,
         hashed: _Hashed,
         kept: _Quantised,
-        share: float,
+        fetching: Interval,
+        sharing: int,
     ) -> Ranking:
-        """The best k of the candidates (C2,) in the order of the mode asked for."""
+        """The best k of the candidates (C2,) in the order of the mode asked for.
+
+        Fetching lists was done at once for all queries that share it.
+        """
         began = perf_counter()
         options, embedding = hashed.query.options, hashed.query.embedding
         vectors = widened(side.embeddings[kept.rows])  # (C, D)
@@ -313,13 +321,16 @@ class Cascade:
             direction, embedding, hashed.hash_space, kept.rows, vectors, side.lists
         )
         final = self.second.rerank(shortlist, options.rerank, options.k)
+        own = began, perf_counter()
         spent = {
             "hash": hashed.milliseconds,
-            "pq": kept.milliseconds,
-            "rerank": share + _milliseconds(began),
+            "pq": _milliseconds(kept.span),
+            "rerank": _milliseconds(fetching) / sharing + _milliseconds(own),
         }
+        spans = {"hash": hashed.span, "pq": kept.span, "rerank": (fetching[0], own[1])}
         explanation = _explain(hashed, kept, final) if options.explain else None
-        return Ranking(kept.rows[final.places], final.scores, final.applied, spent, explanation)
+        rows = kept.rows[final.places]
+        return Ranking(rows, final.scores, final.applied, spent, explanation, spans)
 
 
 def _hash_space(head: ModalityHead, queries: Sequence[_Query]) -> FloatArray:
@@ -387,5 +398,5 @@ def _lists(
     return LayeredLists([MemoryLayer(len(side), z, room)], computed, z)
 
 
-def _milliseconds(began: float) -> float:
-    return 1e3 * (perf_counter() - began)
+def _milliseconds(span: Interval) -> float:
+    return 1e3 * (span[1] - span[0])

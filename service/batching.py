@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar, assert_never
 import numpy as np
 import torch
 
-from model.core.types import Direction, FloatArray
+from model.core.types import Direction, FloatArray, Interval
 from service.deadlines import Pace, Plan, planned
 from service.engine import SearchEngine
 from service.errors import DeviceMemoryError
@@ -63,6 +63,7 @@ class _Encoded:
     search: Search
     embedding: FloatArray
     milliseconds: float
+    span: Interval
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class Batch:
                 plan.degraded,
                 one.embedding,
                 plan.options,
+                {"encode": one.span, **ranking.spans},
             )
             for one, plan, ranking in zip(group, plans, rankings, strict=True)
         ]
@@ -134,8 +136,9 @@ def _encode(engine: SearchEngine, searches: Sequence[Search]) -> list[_Encoded]:
     """Searches whose queries are all of one kind, with their embeddings; the time is shared."""
     began = perf_counter()
     embeddings = _embeddings(engine, [search.query for search in searches])
-    share = 1000 * (perf_counter() - began) / len(searches)
-    return [_Encoded(*both, share) for both in zip(searches, embeddings, strict=True)]
+    span = began, perf_counter()
+    share = 1000 * (span[1] - span[0]) / len(searches)
+    return [_Encoded(*both, share, span) for both in zip(searches, embeddings, strict=True)]
 
 
 def _embeddings(engine: SearchEngine, queries: Sequence[Query]) -> FloatArray:

@@ -1,12 +1,14 @@
 """Request bodies: JSON and multipart forms read into schemas, every refusal named."""
 
+import sys
+from contextlib import aclosing
 from email.message import Message
 from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from service.errors import (
     BrokenFormError,
@@ -65,15 +67,26 @@ async def read_upload(request: Request) -> ImageUpload:
         BrokenFormError: the body cannot be parsed.
         InvalidRequestError: the file is not there, or a field breaks a rule.
     """
+    async with aclosing(request.stream()) as stream:
+        parser = _Form(request.headers, stream, max_files=1, max_fields=MAX_FORM_FIELDS)
+        try:
+            form = await parser.parse()
+        except MultiPartException as error:
+            raise BrokenFormError(f"the form cannot be read: {error.message}") from None
     try:
-        async with request.form(max_files=1, max_fields=MAX_FORM_FIELDS) as form:
-            parts = {name: await _part(name, value) for name, value in form.items()}
-    except HTTPException as error:
-        raise BrokenFormError(f"the form cannot be read: {error.detail}") from None
+        parts = {name: await _part(name, value) for name, value in form.items()}
+    finally:
+        await form.close()
     try:
         return ImageUpload.model_validate(parts)
     except ValidationError as error:
         raise _invalid(error) from None
+
+
+class _Form(MultiPartParser):
+    """A form whose files stay in memory: bodies are bounded, and there may be no disk."""
+
+    spool_max_size = sys.maxsize
 
 
 async def _part(name: str, value: UploadFile | str) -> bytes | str:

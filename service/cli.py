@@ -6,16 +6,20 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError
 
 from model.core.errors import MeetError
-from service.app import create_app
+from service.app import create_app, installed_version
 from service.engine import SearchEngine
 from service.greeting import greeting
 from service.server import Server
-from service.settings import ServiceSettings
+from service.settings import ServiceSettings, TracingSettings
+from service.tracing import provider_of
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 BAD_START = 2
 
@@ -25,12 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = vars(_parser().parse_args(argv))
     try:
         settings = ServiceSettings(**{name: v for name, v in given.items() if v is not None})
-        server, listener = _server(settings)
+        traces = provider_of(TracingSettings(), installed_version())
+        server, listener = _server(settings, traces)
     except ValidationError as error:
         return _refuse(_settings_sentence(error))
     except (MeetError, OSError) as error:
         return _refuse(str(error))
-    return _serve(server, listener)
+    return _serve(server, listener, traces)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,19 +67,25 @@ def listen(settings: ServiceSettings) -> socket.socket:
     return listener
 
 
-def _server(settings: ServiceSettings) -> tuple[Server, socket.socket]:
+def _server(
+    settings: ServiceSettings, traces: "TracerProvider | None"
+) -> tuple[Server, socket.socket]:
     """The server and where it listens; the engine is the app's alone when this returns."""
     engine = SearchEngine.open(settings.index, device=settings.device)
     listener = listen(settings)
     words = greeting(engine, settings.host, int(listener.getsockname()[1]))
-    return Server(create_app(settings, engine), settings, words), listener
+    return Server(create_app(settings, engine, traces), settings, words), listener
 
 
-def _serve(server: Server, listener: socket.socket) -> int:
+def _serve(server: Server, listener: socket.socket, traces: "TracerProvider | None") -> int:
     # Uvicorn takes these over while it runs, and raises what it caught again when it is done.
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    finally:
+        if traces is not None:
+            traces.shutdown()  # what is left is sent
     return 0 if server.started else 1
 
 

@@ -7,7 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any, ParamSpec, TypeVar
 
 from service.batching import Batch, Outcome
@@ -183,11 +183,14 @@ class Dispatcher:
         began = monotonic()
         waits = [began - job.queued for job in jobs]
         self._metrics.batch(waits)
+        now, size = perf_counter(), len(jobs)
         outcomes = self._answer(jobs)
         self._settle(
             [
-                (job.future, outcome if isinstance(outcome, Exception) else outcome.after(wait))
-                for job, outcome, wait in zip(jobs, outcomes, waits, strict=True)
+                (one.future, found if isinstance(found, Exception) else found.after(queued, size))
+                for one, found, queued in zip(
+                    jobs, outcomes, ((now - wait, now) for wait in waits), strict=True
+                )
             ]
         )
         for job, outcome in zip(jobs, outcomes, strict=True):
@@ -219,6 +222,7 @@ class Dispatcher:
 
     def _settle(self, settled: list[Settled]) -> None:
         """Hand results to the event loop: one wake-up a batch."""
+        self._busy_since = None
         if not settled:
             return
         try:

@@ -173,8 +173,11 @@ class SearchEngine:
         item = self._image_item(item_id)
         if item.image is None:
             raise NoImageError(f"the index has no source file of image {item_id!r}")
+        source = item.image.inside(Path(self.artifact.manifest.gallery))
+        if source is None:
+            raise NoImageError(f"image {item_id!r} has no source file inside the gallery's folder")
         try:
-            data = item.image.read_bytes()
+            data = source.read_bytes()
         except DataFormatError as error:
             raise NoImageError(f"the source file of image {item_id!r} cannot be read") from error
         return Picture(data, _media_type(data, item_id))

@@ -10,6 +10,8 @@ InputError
 ├── NoImageError               an item without a picture to show
 ├── NoPairsError               an evaluation of a gallery whose captions belong to no image
 └── SlowBodyError              a body that did not arrive in time
+UnauthorizedError              a key that is missing or not known
+ForbiddenError                 a route that no key opens, for none is set
 NotReadyError                  the probe query failed or took too long
 StuckError                     the device's thread has not come back for too long
 VersionError                   a version of the index that is not served now
@@ -21,6 +23,7 @@ EvaluationRunningError         an evaluation while another one runs
 DeadlineError                  a search that could not be answered in its time
 OverloadedError                more than the service can do now
 ├── QueueFullError             as many searches or bytes wait as may
+├── RateLimitedError           more requests of one caller than it may send
 ├── StoppingError              the service answers what it has accepted, and nothing new
 └── DeviceMemoryError          a search alone that the device has no memory for
 """
@@ -104,6 +107,19 @@ class EvaluationRunningError(MeetError):
     """An evaluation while another one runs."""
 
 
+class UnauthorizedError(MeetError):
+    """A key that is missing or not known."""
+
+    def __init__(self, message: str, *, given: bool) -> None:
+        """Say whether a key was given."""
+        super().__init__(message)
+        self.given = given
+
+
+class ForbiddenError(MeetError):
+    """A route that no key opens, for none is set."""
+
+
 class StuckError(MeetError):
     """The device's thread has not come back for too long."""
 
@@ -122,6 +138,15 @@ class OverloadedError(MeetError):
 
 class QueueFullError(OverloadedError):
     """As many searches or bytes wait as may."""
+
+
+class RateLimitedError(OverloadedError):
+    """More requests of one caller than it may send."""
+
+    def __init__(self, message: str, retry_seconds: float) -> None:
+        """Say after how many seconds one more would be answered."""
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class StoppingError(OverloadedError):

@@ -1,15 +1,23 @@
 """Exception handlers: whatever is raised leaves as a problem document."""
 
 import logging
+import math
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.core.errors import MeetError
-from service.errors import BodyTooLargeError, InvalidRequestError, OverloadedError, SlowBodyError
-from service.middleware import REQUEST_ID_HEADER
+from service.errors import (
+    BodyTooLargeError,
+    InvalidRequestError,
+    OverloadedError,
+    RateLimitedError,
+    SlowBodyError,
+    UnauthorizedError,
+)
 from service.problems import (
     INTERNAL,
     http_kind,
@@ -20,6 +28,7 @@ from service.problems import (
 )
 
 RETRY_SECONDS = "1"
+CHALLENGE, WRONG = 'Bearer realm="meet"', ', error="invalid_token"'
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +45,10 @@ async def on_meet_error(request: Request, error: Exception) -> Response:
 
 def _headers(error: Exception) -> dict[str, str] | None:
     match error:
+        case RateLimitedError():
+            return {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}
+        case UnauthorizedError():
+            return {"WWW-Authenticate": CHALLENGE + (WRONG if error.given else "")}
         case OverloadedError():
             return {"Retry-After": RETRY_SECONDS}
         case SlowBodyError() | BodyTooLargeError():
@@ -65,16 +78,39 @@ async def on_disconnect(request: Request, _: Exception) -> Response:
     return problem_response(request, http_kind(400), "the connection was closed while sending")
 
 
-async def on_unexpected(request: Request, error: Exception) -> Response:
-    """500 without internals; the server's log has the traceback under the request's id."""
-    log.error("request %s failed: %s", request_id_of(request), type(error).__name__)
-    return _internal(request)
-
-
 def _internal(request: Request) -> Response:
     request_id = request_id_of(request)
     detail = f"an unexpected error; the server's log has it under request {request_id}"
-    return problem_response(request, INTERNAL, detail, headers={REQUEST_ID_HEADER: request_id})
+    return problem_response(request, INTERNAL, detail)
+
+
+class Rescue:
+    """Answers 500 without internals for whatever else is raised; the log has the traceback.
+
+    The framework's own last resort stands outside of all layers, where its answer would get no
+    headers and be counted by nobody.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on; an answer that has begun is broken off."""
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception as error:
+            if begun or scope["type"] != "http":
+                raise
+            request = Request(scope)
+            log.exception("request %s failed: %s", request_id_of(request), type(error).__name__)
+            await _internal(request)(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
@@ -83,4 +119,3 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_parameters)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(ClientDisconnect, on_disconnect)
-    app.add_exception_handler(Exception, on_unexpected)

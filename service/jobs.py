@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from model.cascade import Ranking, SearchOptions
-from model.core.types import FloatArray
+from model.core.types import FloatArray, Interval
 from service.engine import SearchEngine
 from service.queries import Search
 
@@ -28,10 +28,15 @@ class Found:
     degraded: tuple[str, ...]
     embedding: FloatArray
     options: SearchOptions
+    spans: Mapping[str, Interval] = field(default_factory=dict)  # when each stage was done
+    batch_size: int = 1  # searches that were answered together
 
-    def after(self, wait: float) -> "Found":
-        """The same, with the seconds in the queue among its stages."""
-        return replace(self, milliseconds={"queue": 1000 * wait, **self.milliseconds})
+    def after(self, queued: Interval, batch_size: int) -> "Found":
+        """The same, with the time in the queue among its stages, as one of so many searches."""
+        began, ended = queued
+        milliseconds = {"queue": 1000 * (ended - began), **self.milliseconds}
+        spans = {"queue": queued, **self.spans}
+        return replace(self, milliseconds=milliseconds, spans=spans, batch_size=batch_size)
 
 
 @dataclass(frozen=True, eq=False)

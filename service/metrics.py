@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
+from http import HTTPStatus
 from typing import TypeAlias
 
 from prometheus_client import (
@@ -15,19 +16,54 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
+from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from model.core.types import Direction
+from service import errors
 from service.deadlines import DEGRADABLE
 from service.errors import DeviceMemoryError
+from service.problems import http_kind, kind_of, problem_codes
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 STAGES = ("decode", "queue", "encode", "hash", "pq", "rerank", "total")
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 UNMATCHED = "unmatched"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-OTHER = "other"  # callers may invent methods, but no series
+OTHER = "other"
 Lookups: TypeAlias = Mapping[Direction, Mapping[str, int]]
+
+
+class Reason(StrEnum):
+    """Why a request that may be well-formed was turned away."""
+
+    QUEUE_FULL = "queue_full"
+    RATE_LIMITED = "rate_limited"
+    DEADLINE = "deadline"
+    TOO_LARGE = "too_large"
+    SLOW = "slow"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    STOPPING = "stopping"
+    NOT_READY = "not_ready"
+    MEMORY = "memory"
+
+
+REASONS: Mapping[str, Reason] = {
+    kind_of(error).code: reason
+    for error, reason in (
+        (errors.QueueFullError, Reason.QUEUE_FULL),
+        (errors.RateLimitedError, Reason.RATE_LIMITED),
+        (errors.DeadlineError, Reason.DEADLINE),
+        (errors.BodyTooLargeError, Reason.TOO_LARGE),
+        (errors.SlowBodyError, Reason.SLOW),
+        (errors.UnauthorizedError, Reason.UNAUTHORIZED),
+        (errors.ForbiddenError, Reason.FORBIDDEN),
+        (errors.StoppingError, Reason.STOPPING),
+        (errors.NotReadyError, Reason.NOT_READY),
+        (errors.DeviceMemoryError, Reason.MEMORY),
+    )
+} | {http_kind(HTTPStatus.REQUEST_TIMEOUT).code: Reason.SLOW}
 
 
 class Cause(StrEnum):
@@ -41,6 +77,7 @@ class Metrics:
     """What one server counts, in a registry of its own so that two servers share nothing."""
 
     def __init__(self) -> None:
+        """Make every series that does not depend on the index or the routes."""
         # A second series for every series, which nothing here reads.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -51,7 +88,12 @@ class Metrics:
             ("method", "route", "status"),
         )
         self._request: dict[tuple[str, str, int], Histogram] = {}
-        self._problems = self._counter("meet_problems", "Problem documents sent", "code", ())
+        self._problems = self._counter(
+            "meet_problems", "Problem documents sent", "code", problem_codes()
+        )
+        self._rejects = self._counter(
+            "meet_rejects", "Requests turned away", "reason", tuple(Reason)
+        )
         stages = self._histogram(
             "meet_stage_duration_seconds", "Time of one stage of a search", ("stage", "direction")
         )
@@ -90,16 +132,32 @@ class Metrics:
             counter.labels(str(value))
         return counter
 
+    def expect(self, routes: Iterable[BaseRoute]) -> None:
+        """Make the series of what these routes answer as a rule, and of unknown ones."""
+        for route in routes:
+            for method in getattr(route, "methods", None) or ():
+                for status in {HTTPStatus.OK, *map(int, getattr(route, "responses", ()))}:
+                    self._series(method, route_path(route), status)
+        self._series("GET", UNMATCHED, HTTPStatus.NOT_FOUND)
+
     def request(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answered request under its route's template."""
-        route = getattr(scope.get("route"), "path", UNMATCHED)
-        method = scope["method"] if scope["method"] in METHODS else OTHER
-        key = (method, route, status)
+        self._series(method_of(scope), route_of(scope), status).observe(seconds)
+        if "problem_code" in scope:
+            self.problem(scope["problem_code"])
+
+    def problem(self, code: str) -> None:
+        """Count one problem document."""
+        self._problems.labels(code).inc()
+        if (reason := REASONS.get(code)) is not None:
+            self._rejects.labels(reason.value).inc()
+
+    def _series(self, method: str, route: str, status: int) -> Histogram:
+        # Looking a labelled series up costs more than counting in it.
+        key = (method, route, int(status))
         if (series := self._request.get(key)) is None:
             series = self._request[key] = self._requests.labels(*map(str, key))
-        series.observe(seconds)
-        if "problem_code" in scope:
-            self._problems.labels(scope["problem_code"]).inc()
+        return series
 
     def search(
         self,
@@ -128,6 +186,10 @@ class Metrics:
         """Report how many jobs wait by asking at every scrape."""
         self._depth.set_function(read)
 
+    def collect(self, collector: Collector) -> None:
+        """Report what a collector reads at every scrape."""
+        self.registry.register(collector)
+
     def lookups(self, read: Callable[[], Lookups]) -> None:
         """Report the reverse-list layers' counters by reading them at every scrape."""
         self.registry.register(_LookupCollector(read))
@@ -135,6 +197,22 @@ class Metrics:
     def exposition(self) -> bytes:
         """Every series in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that answered."""
+    return route_path(scope.get("route"))
+
+
+def route_path(route: object) -> str:
+    """The template of a route."""
+    return getattr(route, "path", UNMATCHED)
+
+
+def method_of(scope: Scope) -> str:
+    """The method; callers may invent some, but no series and no words of the log."""
+    method: str = scope["method"]
+    return method if method in METHODS else OTHER
 
 
 class _LookupCollector(Collector):

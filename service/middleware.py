@@ -1,19 +1,23 @@
-"""Two pure ASGI layers around the app: the request's id and clock, and the limit of its body."""
+"""Pure ASGI layers: the request's id, clock and headers, and the limit of its body."""
 
 import re
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import notes
 from service.errors import BodyTooLargeError, QueueFullError
+from service.headers import encoded
 from service.metrics import Metrics
 from service.patience import HUNG_UP
+from service.request_log import RequestLog
 
-REQUEST_ID_HEADER = "X-Request-ID"
-_PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+REQUEST_ID = b"x-request-id"
+_PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 CLIENT_CLOSED = 499  # what proxies write down for a caller who did not wait for the answer
 # A caller that is still sending reads no answer, so a body over the limit is thrown away up
 # to this many times the limit before the answer goes out.
@@ -21,39 +25,55 @@ DRAINED_LIMITS = 3
 
 
 class RequestScope:
-    """Gives each request its id, returns it, and records how long the answer took."""
+    """Gives each request its id and notes, and each answer its headers; tells how it went."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        told: RequestLog,
+        version: Callable[[], str],
+        headers: Mapping[str, str],
+    ) -> None:
+        """Take who is told of answers, which index version is served, and what all answers say."""
         self.app = app
-        self.metrics = metrics
+        self.metrics, self.told, self.version = metrics, told, version
+        self.headers = encoded(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is no HTTP request; time what is."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope["request_id"] = request_id = _request_id(Headers(scope=scope))
+        noted = notes.Notes(_request_id(scope), index_version=self.version())
+        notes.begin(noted)
+        scope["request_id"] = noted.request_id
         status, begin = 500, time.perf_counter()
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                own = (REQUEST_ID, noted.request_id.encode("ascii"))
+                message["headers"] = [*message["headers"], own, *self.headers]
+                if noted.headers:
+                    message["headers"] += encoded(noted.headers)
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_with_headers)
         finally:
             if HUNG_UP in scope:
                 status = CLIENT_CLOSED
-            self.metrics.request(scope, status, time.perf_counter() - begin)
+            spent = time.perf_counter() - begin
+            self.metrics.request(scope, status, spent)
+            self.told.answered(scope, noted, status, spent)
 
 
-def _request_id(headers: Headers) -> str:
+def _request_id(scope: Scope) -> str:
     """The caller's id where it is a plain one, else a new one."""
-    given = headers.get(REQUEST_ID_HEADER, "")
-    return given if _PLAIN_ID.fullmatch(given) else uuid.uuid4().hex
+    given = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"")
+    return given.decode("ascii") if _PLAIN_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 class BodyLimit:

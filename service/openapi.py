@@ -6,9 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -98,10 +98,29 @@ def _document(app: FastAPI) -> dict[str, Any]:
         ref_template=REF,
     )
     document["components"]["schemas"] |= definitions["$defs"]
+    _secure(document)
     return document
 
 
-router = APIRouter(include_in_schema=False)
+def _secure(document: dict[str, Any]) -> None:
+    """Say of what can be answered 401 which keys open it; a server without keys needs none."""
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if "401" in operation["responses"]:
+                operation["security"] = [{"bearer": []}, {"api_key": []}, {}]
+
+
+router = APIRouter(include_in_schema=False, responses={304: {}, 404: {}})
+
+
+@router.get("/openapi.json")
+async def description(request: Request) -> JSONResponse:
+    """The document itself."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")

@@ -30,6 +30,13 @@ class Kind:
     title: str
 
 
+# What the framework and the protocol answer with by themselves.
+BARE = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.REQUEST_TIMEOUT,
+)
 INTERNAL = Kind(500, "internal", "Something went wrong on the server")
 _TABLE: Mapping[type[MeetError], tuple[int, str]] = {
     errors.BrokenJsonError: (400, "The body is not JSON"),
@@ -47,6 +54,9 @@ _TABLE: Mapping[type[MeetError], tuple[int, str]] = {
     errors.IndexBusyError: (409, "Another process writes to the index"),
     errors.IndexReplacedError: (409, "The index was replaced"),
     errors.EvaluationRunningError: (409, "An evaluation runs already"),
+    errors.UnauthorizedError: (401, "An API key is needed"),
+    errors.ForbiddenError: (403, "The route is closed"),
+    errors.RateLimitedError: (429, "Too many requests of one caller"),
     errors.StuckError: (503, "The device is stuck"),
     errors.DeadlineError: (504, "The time is over"),
     errors.QueueFullError: (429, "Too many searches wait"),
@@ -68,6 +78,13 @@ def kind_of(error: type[MeetError]) -> Kind:
     row = next((_TABLE[base] for base in error.__mro__ if base in _TABLE), None)
     code = error.__new__(error).code
     return INTERNAL if row is None else Kind(row[0], code, row[1])
+
+
+def problem_codes() -> tuple[str, ...]:
+    """The codes of all problems that are answered as a rule, each once."""
+    named = [kind_of(error).code for error in _TABLE]
+    bare = [http_kind(status).code for status in BARE]
+    return tuple(dict.fromkeys([*named, *bare, INTERNAL.code]))
 
 
 def http_kind(status: int) -> Kind:

@@ -1,12 +1,15 @@
 """HTTP/1.1 on a connection: uvicorn's own, with a bound on how long a request's head may take."""
 
 import asyncio
+import uuid
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.headers import encoded, security_headers
 from service.problems import MEDIA_TYPE, http_kind
 from service.schemas import Problem
 
@@ -19,6 +22,7 @@ class PatientProtocol(H11Protocol):
     """
 
     header_seconds = 10.0
+    refused: Callable[[str], None] = staticmethod(lambda _: None)  # is told a problem's code
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*args, **kwargs)
@@ -61,11 +65,15 @@ class PatientProtocol(H11Protocol):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, rule)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        content = _problem(status, detail)
+        request_id = uuid.uuid4().hex
+        content = _problem(status, detail, request_id)
+        self.refused(http_kind(status).code)
         headers = [
+            *encoded(security_headers(shared=False)),
             (b"content-type", MEDIA_TYPE.encode()),
             (b"content-length", str(len(content)).encode()),
             (b"connection", b"close"),
+            (b"x-request-id", request_id.encode()),
         ]
         response = h11.Response(status_code=status, headers=headers, reason=status.phrase.encode())
         for event in (response, h11.Data(data=content), h11.EndOfMessage()):
@@ -73,12 +81,13 @@ class PatientProtocol(H11Protocol):
         self.transport.close()
 
 
-def patient(header_seconds: float) -> type[PatientProtocol]:
-    """The protocol with this bound."""
-    return type("Protocol", (PatientProtocol,), {"header_seconds": header_seconds})
+def patient(header_seconds: float, refused: Callable[[str], None]) -> type[PatientProtocol]:
+    """The protocol with this bound; `refused` is told the code of every problem it sends."""
+    own = {"header_seconds": header_seconds, "refused": staticmethod(refused)}
+    return type("Protocol", (PatientProtocol,), own)
 
 
-def _problem(status: HTTPStatus, detail: str) -> bytes:
+def _problem(status: HTTPStatus, detail: str, request_id: str) -> bytes:
     kind = http_kind(status)
     problem = Problem(
         type=f"urn:meet:problem:{kind.code}",
@@ -87,6 +96,6 @@ def _problem(status: HTTPStatus, detail: str) -> bytes:
         detail=detail,
         instance="",
         code=kind.code,
-        request_id="",
+        request_id=request_id,
     )
     return problem.model_dump_json(exclude_none=True).encode()

@@ -13,12 +13,14 @@ from model.cascade import SearchOptions
 from model.core.errors import ImageRejectedError, TextRejectedError
 from model.core.types import Direction, InputKind
 from model.data.images import ImageLimits, decode_image
+from service import notes
 from service.answer_cache import AnswerCache, AnswerKey
 from service.answers import search_answer, timed
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
 from service.errors import DeadlineError, InvalidRequestError, Violation
 from service.metrics import Metrics
+from service.notes import Searched
 from service.queries import ImageQuery, Query, Search, StoredQuery, TextQuery, VectorQuery
 from service.schemas import ImageSearch, ImageUpload, SearchFields, TextSearch
 from service.settings import Limits
@@ -70,6 +72,7 @@ class Searcher:
                 image = await self.dispatcher.decode(self._decode, read)
         except TimeoutError as error:
             raise DeadlineError("the image was not read within the search's time") from error
+        notes.current().spans["decode"] = begin, perf_counter()
         job = Search(Direction.IMAGE_TO_TEXT, ImageQuery(image), self._options(search), deadline)
         return await self._answer(search, job, decode=_milliseconds(begin))
 
@@ -88,10 +91,12 @@ class Searcher:
         if (kept := await self.answers.get(key)) is not None:
             spent["total"] = sum(spent.values()) + _milliseconds(begin)
             self.metrics.search(search.direction, spent)
+            notes.current().search(Searched(search, spent))
             return timed(kept, spent)
         found = await self.dispatcher.search(search, self.engine)
         spent["total"] = sum(spent.values()) + _milliseconds(begin)
         self.metrics.search(search.direction, {**found.milliseconds, **spent}, found.degraded)
+        notes.current().search(Searched(search, {**found.milliseconds, **spent}, found))
         answer = search_answer(search.direction, found, spent)
         self.answers.put(key, answer)
         return answer

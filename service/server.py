@@ -7,6 +7,7 @@ import sys
 import uvicorn
 from fastapi import FastAPI
 
+from service import logs
 from service.protocol import patient
 from service.settings import ServiceSettings
 
@@ -20,6 +21,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, settings: ServiceSettings, words: str) -> None:
         """Take the app, what it was told, and what to say once it answers."""
+        logs.install(settings.log_format, settings.log_level)
         super().__init__(_config(app, settings))
         self._app, self._seconds, self._words = app, settings.drain_seconds, words
 
@@ -39,9 +41,13 @@ class Server(uvicorn.Server):
 def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=patient(settings.header_seconds),
+        http=patient(settings.header_seconds, app.state.metrics.problem),
         lifespan="on",
         log_level="warning",
+        log_config=None,
+        # Uvicorn trusts proxies of its own machine unless told otherwise.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_seconds,

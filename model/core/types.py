@@ -1,6 +1,7 @@
 """The vocabulary: modalities, directions, input kinds and the arrays that travel."""
 
 from enum import StrEnum
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ HalfArray = NDArray[np.float16]
 ByteArray = NDArray[np.uint8]
 RowArray = NDArray[np.int64]
 RankArray = NDArray[np.int32]
+Interval: TypeAlias = tuple[float, float]  # begin and end by `time.perf_counter`
 
 
 class Frozen(BaseModel):

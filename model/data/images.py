@@ -34,6 +34,18 @@ _OPENERS: tuple[tuple[bytes, int, Opener], ...] = (
 )
 _FORMATS = "JPEG, PNG, WebP, GIF or BMP"
 
+# What else is recognised, for the error to name it.
+_REFUSED = (
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"%PDF-", "PDF"),
+    (b"PK\3\4", "ZIP"),
+    (b"\0\0\1\0", "ICO"),
+)
+_MARKUP_BYTES = 1024
+
+# What Pillow itself says of sizes; its limits are not the ones here, and may be met before them.
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # What the decoders raise on broken bytes.
 _BROKEN = (
     OSError,
@@ -81,42 +93,69 @@ def load_image(ref: ImageRef, limits: ImageLimits) -> Image.Image:
 def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
     """The image, or the first frame, as upright RGB; what is transparent becomes white.
 
+    Nothing but pixels comes back: no EXIF, no colour profile, no text. What follows the image in
+    its file is not looked at.
+
     Raises:
         ImageRejectedError: too many bytes or pixels, too small, of another format, or broken.
     """
     if len(data) > limits.max_bytes:
         raise ImageRejectedError(f"an image has at most {limits.max_bytes} bytes, got more")
-    image = _opened(data)
-    _check_size(image, limits)
+    image = _opened(data, limits)
+    _check_size(image.size, limits)
     try:
         image.load()
-        return _upright(_as_rgb(image), _orientation(image))
+        upright = _upright(_as_rgb(image), _orientation(image))
+    except _BOMBS as error:
+        raise _too_large(limits, "more") from error
     except _BROKEN as error:
         raise ImageRejectedError(f"the image is broken or cut short: {error}") from error
+    upright.info.clear()
+    return upright
 
 
-def _opened(data: bytes) -> ImageFile.ImageFile:
+def _opened(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     """The image with its header read and no pixel decoded."""
     opener = next((one for sign, at, one in _OPENERS if data[at : at + len(sign)] == sign), None)
     if opener is None:
         raise ImageRejectedError(f"an image is a {_FORMATS} file, got {_what(data)}")
+    if opener is WebPImagePlugin.WebPImageFile and data[12:16] == b"VP8X":
+        # The decoder takes memory for the whole canvas while it opens the file.
+        _check_size(_canvas(data), limits)
     try:
         return opener(io.BytesIO(data))
+    except _BOMBS as error:
+        raise _too_large(limits, "more") from error
     except _BROKEN as error:
         raise ImageRejectedError(f"the image's header is broken: {error}") from error
+
+
+def _canvas(data: bytes) -> tuple[int, int]:
+    """Width and height of an extended WebP file."""
+    width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+    return width, height
 
 
 def _what(data: bytes) -> str:
     if not data:
         return "no bytes"
-    return f"bytes that begin with {data[:8]!r}"
+    shown = f"bytes that begin with {data[:8]!r}"
+    if b"<svg" in data[:_MARKUP_BYTES].lower():
+        return f"{shown}: SVG is markup that can hold scripts, send the picture it draws"
+    name = next((name for sign, name in _REFUSED if data.startswith(sign)), None)
+    if data[4:8] == b"ftyp":
+        name = "HEIC, AVIF or a video"
+    return shown if name is None else f"{shown}: {name}"
 
 
-def _check_size(image: Image.Image, limits: ImageLimits) -> None:
-    width, height = image.size
+def _too_large(limits: ImageLimits, got: str) -> ImageRejectedError:
+    return ImageRejectedError(f"an image has at most {limits.max_pixels} pixels, got {got}")
+
+
+def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    width, height = size
     if width * height > limits.max_pixels:
-        limit = f"an image has at most {limits.max_pixels} pixels"
-        raise ImageRejectedError(f"{limit}, got {width}x{height}")
+        raise _too_large(limits, f"{width}x{height}")
     if min(width, height) < limits.min_side:
         limit = f"an image is at least {limits.min_side} pixels wide and high"
         raise ImageRejectedError(f"{limit}, got {width}x{height}")
@@ -128,7 +167,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         eight_bits = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return Image.fromarray(eight_bits).convert("RGB")
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
+        layer = image if image.mode == "RGBA" else image.convert("RGBA")
         ground = Image.new("RGB", layer.size, "white")
         ground.paste(layer, mask=layer.getchannel("A"))
         return ground

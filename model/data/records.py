@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,16 @@ class ImageRef:
     path: Path
     offset: int = 0
     length: int | None = None
+
+    def inside(self, folder: Path) -> "ImageRef | None":
+        """The same with every link followed; None unless that is a file below the folder."""
+        try:
+            path = self.path.resolve(strict=True)
+            if not path.is_relative_to(folder.resolve()) or not path.is_file():
+                return None
+        except (OSError, ValueError, RuntimeError):
+            return None  # missing, no path at all, or links in a circle
+        return replace(self, path=path)
 
     def read_bytes(self, at_most: int | None = None) -> bytes:
         """The image file's bytes, or its first `at_most`, so that a giant need not fit in memory.

@@ -18,7 +18,7 @@ from zlib import crc32
 import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.retry import Retry
 
 from model.core.errors import InputError
@@ -106,6 +106,22 @@ class RedisDoor:
         written = self._call(self._writing, len(sealed), lambda: self._write(sealed, keep_seconds))
         return written or 0
 
+    @property
+    def writable(self) -> bool:
+        """Whether a script that writes would go to the server now."""
+        return self._server.ready and self._writing.ready
+
+    def run_script(self, script: str, key: str, *values: str) -> list[Any] | None:
+        """The list that a script over one key returns, None where none comes; one round trip."""
+        # Where nothing else is read, scripts have to find out that the server is back.
+        if not self._writing.ready or not self._server.admits() or not self._writing.admits():
+            return None
+        server_was_closed = self._server.closed
+        reply = self._call(self._writing, 1, lambda: self._run(script, key, values))
+        if reply is not None and not server_was_closed and self._server.worked():
+            log.info("redis is used for %s again", self._use_of(self._server))
+        return reply
+
     def close(self) -> None:
         """Close the connections; the door stays usable."""
         self._client.close()
@@ -147,6 +163,13 @@ class RedisDoor:
         if limit is not None and (used := replies[-1]["used_memory"]) > limit:
             raise OutOfMemoryError(f"it uses {used} bytes, {limit} are allowed")
         return len(sealed)
+
+    def _run(self, script: str, key: str, values: Sequence[str]) -> list[Any]:
+        """What the script returns; a reply that is no list is an error of its own."""
+        reply = self._client.eval(script, 1, key, *values)
+        if not isinstance(reply, list):
+            raise ResponseError(f"a script returns a list, got {type(reply).__name__}")
+        return reply
 
     def _unsealed(self, keys: Sequence[str], raw: Sequence[bytes | None]) -> list[bytes | None]:
         values = [

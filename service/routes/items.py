@@ -7,7 +7,12 @@ from fastapi import APIRouter, Request, Response
 from model.core.errors import UnknownItemError
 from service.answers import item_answer, reply
 from service.engine import Picture
-from service.errors import InvalidRequestError, NoImageError
+from service.errors import (
+    InvalidRequestError,
+    NoImageError,
+    RateLimitedError,
+    UnauthorizedError,
+)
 from service.openapi import Responses, problems
 from service.routes.dependencies import Opened, Parts
 from service.schemas import ItemAnswer
@@ -16,6 +21,7 @@ PICTURE_SUFFIX = "/image"
 PICTURE_CONTENT: Responses = {
     200: {"description": "An image file", "content": {"image/*": {"schema": {"type": "string"}}}}
 }
+COMMON = (UnknownItemError, InvalidRequestError, UnauthorizedError, RateLimitedError)
 router = APIRouter(prefix="/items", tags=["items"])
 
 
@@ -29,7 +35,7 @@ class PictureSize(StrEnum):
 @router.get(
     "/{item_id:path}/image",
     response_class=Response,
-    responses=PICTURE_CONTENT | problems(UnknownItemError, NoImageError, InvalidRequestError),
+    responses=PICTURE_CONTENT | problems(*COMMON, NoImageError),
 )
 async def picture(
     request: Request, item_id: str, opened: Opened, size: PictureSize = PictureSize.THUMBNAIL
@@ -48,7 +54,7 @@ async def picture(
 @router.get(
     "/{item_id:path}",
     response_model=ItemAnswer,
-    responses=problems(UnknownItemError, InvalidRequestError),
+    responses=problems(*COMMON),
 )
 async def item(item_id: str, opened: Opened) -> Response:
     """One item: an image with the ids of its captions, or a caption with its image."""
@@ -67,5 +73,4 @@ def _item(opened: Parts, item_id: str) -> Response:
 
 
 def _file(shown: Picture) -> Response:
-    headers = {"X-Content-Type-Options": "nosniff"}
-    return Response(shown.data, media_type=shown.media_type, headers=headers)
+    return Response(shown.data, media_type=shown.media_type)

@@ -21,8 +21,10 @@ from service.errors import (
     InvalidRequestError,
     MissingModalityError,
     QueueFullError,
+    RateLimitedError,
     SlowBodyError,
     StoppingError,
+    UnauthorizedError,
     UnsupportedMediaTypeError,
 )
 from service.openapi import body, problems
@@ -43,6 +45,8 @@ COMMON = (
     StoppingError,
     DeviceMemoryError,
     DeadlineError,
+    UnauthorizedError,
+    RateLimitedError,
 )
 router = APIRouter(prefix="/search", tags=["search"])
 

@@ -1,13 +1,15 @@
 """Requests made up from the server's own description: no 5xx, no answer that it does not list."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.service.conftest import Launcher
 
-EXAMPLES = os.environ.get("MEET_FUZZ_EXAMPLES", "20")
+EXAMPLES = 20  # a route
+KEY = "open sesame"
 # What the checks must hold for: answers are documented, in status, type, headers and shape.
 CHECKS = (
     "not_a_server_error",
@@ -20,13 +22,15 @@ CHECKS = (
 
 
 def test_made_up_requests_get_documented_answers(
-    launcher: Launcher, index_root: Path, tmp_path: Path
+    launcher: Launcher, copied_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = launcher.start(index_root).ready()
+    monkeypatch.setenv("MEET_ADMIN_KEYS", KEY)
+    server = launcher.start(copied_root).ready()
     found = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
-            *("--checks", ",".join(CHECKS), "--max-examples", EXAMPLES, "--seed", "1"),
+            *("--checks", ",".join(CHECKS), "--max-examples", str(EXAMPLES)),
+            *("--seed", "1", "--header", f"X-API-Key: {KEY}"),
             *("--phases", "examples,coverage,fuzzing", "--no-color"),
             *("--suppress-health-check", "all", "--warnings", "off", "--continue-on-failure"),
         ],

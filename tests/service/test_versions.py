@@ -3,11 +3,9 @@
 import asyncio
 import itertools
 import logging
-import math
 import os
 import threading
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +18,6 @@ from service import activation
 from service.activation import Activator
 from service.engine import Picture, SearchEngine
 from service.errors import MissingModalityError
-from service.index_metrics import seconds_since
 from service.queries import Search
 from service.serving import Outcome
 from tests.service.asking import I2T, POISON, T2I, Ask, busy, faulty, parts_of, text_search, until
@@ -354,12 +351,6 @@ async def test_an_index_that_cannot_be_read_is_refused(
     current.mkdir()
     problem(await activate(two), 409, "index_refused")
     assert await served(two) == "v1"
-
-
-def test_an_index_without_a_moment_of_its_own_has_no_age() -> None:
-    assert math.isnan(seconds_since("yesterday"))
-    now = datetime.now(UTC)
-    assert seconds_since((now - timedelta(hours=2)).isoformat()) == pytest.approx(7200, abs=60)
 
 
 async def test_while_another_process_writes_no_version_is_published(

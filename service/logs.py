@@ -1,0 +1,113 @@
+"""The log of a server process: one record a line on stderr, as JSON or as text.
+
+Whatever a record holds came from outside in part: nothing in it can begin a line of its own or
+move a terminal's cursor.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, TextIO, assert_never
+
+from service import notes
+from service.settings import LogFormat, LogLevel
+
+OWN = ("service", "model")  # the packages whose records the level is about
+SERVER = "uvicorn"
+INDENT = "    "
+# An encoder for each line would cost more than the line.
+_ENCODE = json.JSONEncoder(default=str).encode
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record, ASCII only."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        told: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if trace := _traceback(self, record):
+            told["traceback"] = trace
+        return _ENCODE(told)
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, logger and message, then the fields; a traceback is indented below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line or lines, without the last end."""
+        head = f"{_time(record)} {record.levelname.lower()} {record.name}: {record.getMessage()}"
+        fields = [f"{name}={_shown(value)}" for name, value in _fields(record).items()]
+        line = _escaped(" ".join([head, *fields]))
+        trace = _traceback(self, record).splitlines()
+        return "\n".join([line, *(INDENT + _escaped(one) for one in trace)])
+
+
+def formatter(kind: LogFormat) -> logging.Formatter:
+    """The formatter of a kind."""
+    match kind:
+        case LogFormat.JSON:
+            return JsonFormatter()
+        case LogFormat.TEXT:
+            return TextFormatter()
+        case _:
+            assert_never(kind)
+
+
+def install(kind: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
+    """Send every record of this process through one handler; foreign ones from warnings on."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(formatter(kind))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    least = level.name
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[least]))
+    for name in OWN:
+        logging.getLogger(name).setLevel(least)
+    server = logging.getLogger(SERVER)
+    server.handlers.clear()
+    server.propagate = True
+    # What no line here says need not be found out for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.captureWarnings(capture=True)
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
+    """What a record says beside its message; of what is empty, nothing."""
+    given = getattr(record, "fields", None)
+    fields = dict(given) if isinstance(given, Mapping) else {}
+    if request_id := notes.current().request_id:
+        fields.setdefault("request_id", request_id)
+    return {name: value for name, value in fields.items() if value not in (None, "")}
+
+
+def _time(record: logging.LogRecord) -> str:
+    return f"{_second(int(record.created))}.{int(record.msecs):03}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _traceback(self: logging.Formatter, record: logging.LogRecord) -> str:
+    return self.formatException(record.exc_info) if record.exc_info else ""
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) and value.isprintable() else _ENCODE(value)
+
+
+def _escaped(line: str) -> str:
+    """The line with whatever is not to be printed written out."""
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
