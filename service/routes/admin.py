@@ -11,6 +11,7 @@ from service.errors import (
     BrokenJsonError,
     DeviceMemoryError,
     EvaluationRunningError,
+    ForbiddenError,
     IndexBusyError,
     IndexReadOnlyError,
     IndexRefusedError,
@@ -19,8 +20,10 @@ from service.errors import (
     NoPairsError,
     NotReadyError,
     QueueFullError,
+    RateLimitedError,
     SlowBodyError,
     StoppingError,
+    UnauthorizedError,
     UnsupportedMediaTypeError,
 )
 from service.openapi import body, problems
@@ -34,6 +37,9 @@ COMMON = (
     SlowBodyError,
     QueueFullError,
     StoppingError,
+    UnauthorizedError,
+    ForbiddenError,
+    RateLimitedError,
 )
 router = APIRouter(prefix="/index", tags=["admin"])
 

@@ -3,9 +3,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,7 @@ from tests.service.versions import add_version
 from tests.service.world import World, make_encoder, make_index, make_world
 
 LIMITS = Limits(max_body_bytes=200_000)
+ADMIN_KEY = "open-sesame-open-sesame"
 START_SECONDS = 180.0
 OpenClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -103,7 +105,9 @@ def open_client() -> OpenClient:
     """A client of a running app over any engine."""
 
     @asynccontextmanager
-    async def opened(engine: SearchEngine, **given: object) -> AsyncIterator[httpx.AsyncClient]:
+    async def opened(
+        engine: SearchEngine, headers: Mapping[str, str] | None = None, **given: object
+    ) -> AsyncIterator[httpx.AsyncClient]:
         quiet = {"watch_seconds": 0, "shadow_share": 0}
         told: dict[str, Any] = {"limits": LIMITS, "probe_seconds": 2, **quiet, **given}
         settings = ServiceSettings(index=engine.artifact.root, **told)
@@ -112,16 +116,30 @@ def open_client() -> OpenClient:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://meet.test") as client,
+            httpx.AsyncClient(
+                transport=transport, base_url="http://meet.test", headers=headers
+            ) as client,
         ):
             yield client
 
     return opened
 
 
+@pytest.fixture(scope="session")
+def open_admin(open_client: OpenClient) -> OpenClient:
+    """The same with an admin key, which the client sends."""
+    return partial(open_client, headers={"X-API-Key": ADMIN_KEY}, admin_keys=ADMIN_KEY)
+
+
 @pytest.fixture
 async def client(engine: SearchEngine, open_client: OpenClient) -> AsyncIterator[httpx.AsyncClient]:
     async with open_client(engine) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def admin(engine: SearchEngine, open_admin: OpenClient) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_admin(engine) as opened:
         yield opened
 
 

@@ -43,14 +43,14 @@ def _captions(world: World, row: int) -> list[str]:
 
 
 async def test_it_is_what_meet_eval_says_of_the_same_index(
-    built: tuple[Path, Path], open_client: OpenClient, capsys: pytest.CaptureFixture[str]
+    built: tuple[Path, Path], open_admin: OpenClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, root = built
     capsys.readouterr()
     told = ["--index", str(root), "--data", str(data), "--split", "dev", "--json"]
     assert meet_eval([*told, "--bootstrap", "0"]) == 0
     expected = json.loads(capsys.readouterr().out)["cascade"]
-    async with open_client(SearchEngine.open(root)) as client:
+    async with open_admin(SearchEngine.open(root)) as client:
         found = (await client.post(ROUTE)).json()
     assert found["queries"] == {"i2t": 60, "t2i": 120}
     assert 20 < found["rsum"] < 550
@@ -78,9 +78,9 @@ async def counted(client: httpx.AsyncClient, engine: SearchEngine) -> dict[str, 
 
 
 async def test_it_is_what_searches_one_by_one_find(
-    engine: SearchEngine, open_client: OpenClient
+    engine: SearchEngine, open_admin: OpenClient
 ) -> None:
-    async with open_client(engine) as client:
+    async with open_admin(engine) as client:
         expected = await counted(client, engine)
         found = (await client.post(ROUTE, json={"queries": 1000})).json()
     assert found["i2t"] == pytest.approx(expected["i2t"])
@@ -89,9 +89,9 @@ async def test_it_is_what_searches_one_by_one_find(
     assert (found["index_version"], found["rerank"]) == ("v1", "relationship")
 
 
-async def test_a_sample_is_drawn_by_its_seed(client: httpx.AsyncClient) -> None:
+async def test_a_sample_is_drawn_by_its_seed(admin: httpx.AsyncClient) -> None:
     async def figures(**body: int) -> dict[str, Any]:
-        found: dict[str, Any] = (await client.post(ROUTE, json=body)).json()
+        found: dict[str, Any] = (await admin.post(ROUTE, json=body)).json()
         assert found.pop("seconds") > 0
         return found
 
@@ -103,10 +103,10 @@ async def test_a_sample_is_drawn_by_its_seed(client: httpx.AsyncClient) -> None:
 
 
 async def test_progress_is_told_and_searches_go_first(
-    engine: SearchEngine, open_client: OpenClient, caplog: pytest.LogCaptureFixture
+    engine: SearchEngine, open_admin: OpenClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "service"):
-        async with open_client(engine) as client:
+        async with open_admin(engine) as client:
             async with busy(client):
                 asked = asyncio.create_task(client.post(ROUTE, json={"queries": 10}))
                 await asyncio.sleep(0.02)
@@ -122,8 +122,8 @@ async def test_progress_is_told_and_searches_go_first(
     assert len(told) == 11
 
 
-async def test_one_evaluation_runs_at_a_time(engine: SearchEngine, open_client: OpenClient) -> None:
-    async with open_client(engine) as client:
+async def test_one_evaluation_runs_at_a_time(engine: SearchEngine, open_admin: OpenClient) -> None:
+    async with open_admin(engine) as client:
         async with busy(client):
             first = asyncio.create_task(client.post(ROUTE))
             await until(lambda: parts_of(client).evaluator._busy)
@@ -138,10 +138,10 @@ async def test_one_evaluation_runs_at_a_time(engine: SearchEngine, open_client: 
 
 @pytest.mark.parametrize("root", ["images_root", "vectors_root"])
 async def test_a_gallery_without_pairs_is_told_so(
-    request: pytest.FixtureRequest, open_client: OpenClient, root: str
+    request: pytest.FixtureRequest, open_admin: OpenClient, root: str
 ) -> None:
     engine = SearchEngine.open(request.getfixturevalue(root))
-    async with open_client(engine) as client:
+    async with open_admin(engine) as client:
         response = await client.post(ROUTE)
         if root == "images_root":
             document = problem(response, 422, "no_pairs")
@@ -153,9 +153,9 @@ async def test_a_gallery_without_pairs_is_told_so(
 
 
 async def test_a_version_that_is_replaced_is_not_evaluated_to_the_end(
-    two_versions: Path, open_client: OpenClient
+    two_versions: Path, open_admin: OpenClient
 ) -> None:
-    async with open_client(SearchEngine.open(two_versions)) as client:
+    async with open_admin(SearchEngine.open(two_versions)) as client:
         async with busy(client):
             asked = asyncio.create_task(client.post(ROUTE))
             await until(lambda: parts_of(client).evaluator._running is not None)
@@ -165,9 +165,9 @@ async def test_a_version_that_is_replaced_is_not_evaluated_to_the_end(
 
 
 async def test_an_evaluation_ends_when_the_server_stops(
-    engine: SearchEngine, open_client: OpenClient
+    engine: SearchEngine, open_admin: OpenClient
 ) -> None:
-    async with open_client(engine) as client:
+    async with open_admin(engine) as client:
         async with busy(client):
             asked = asyncio.create_task(client.post(ROUTE))
             await until(lambda: parts_of(client).evaluator._running is not None)
@@ -176,6 +176,6 @@ async def test_an_evaluation_ends_when_the_server_stops(
         problem(await client.post(ROUTE), 503, "stopping")
 
 
-async def test_fields_that_break_a_rule_are_named(client: httpx.AsyncClient) -> None:
+async def test_fields_that_break_a_rule_are_named(admin: httpx.AsyncClient) -> None:
     for body in ({"queries": 0}, {"queries": "10"}, {"seed": -1}, {"sample": 3}):
-        problem(await client.post(ROUTE, json=body), 422, "invalid_request")
+        problem(await admin.post(ROUTE, json=body), 422, "invalid_request")

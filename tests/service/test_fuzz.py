@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import Launcher
+from tests.service.conftest import ADMIN_KEY, Launcher
 
 EXAMPLES = 20  # a route
-KEY = "open sesame"
 # What the checks must hold for: answers are documented, in status, type, headers and shape.
 CHECKS = (
     "not_a_server_error",
@@ -24,13 +23,13 @@ CHECKS = (
 def test_made_up_requests_get_documented_answers(
     launcher: Launcher, copied_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MEET_ADMIN_KEYS", KEY)
+    monkeypatch.setenv("MEET_ADMIN_KEYS", ADMIN_KEY)
     server = launcher.start(copied_root).ready()
     found = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
             *("--checks", ",".join(CHECKS), "--max-examples", str(EXAMPLES)),
-            *("--seed", "1", "--header", f"X-API-Key: {KEY}"),
+            *("--seed", "1", "--header", f"X-API-Key: {ADMIN_KEY}"),
             *("--phases", "examples,coverage,fuzzing", "--no-color"),
             *("--suppress-health-check", "all", "--warnings", "off", "--continue-on-failure"),
         ],

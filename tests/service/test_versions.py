@@ -49,8 +49,8 @@ class Found(NamedTuple):
 
 
 @pytest.fixture
-async def two(two_versions: Path, open_client: OpenClient) -> AsyncIterator[httpx.AsyncClient]:
-    async with open_client(SearchEngine.open(two_versions)) as client:
+async def two(two_versions: Path, open_admin: OpenClient) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_admin(SearchEngine.open(two_versions)) as client:
         yield client
 
 
@@ -85,10 +85,10 @@ async def one_at_a_time(client: httpx.AsyncClient, asks: Sequence[Ask]) -> list[
 
 
 async def test_twenty_swaps_under_load_lose_no_request_and_mix_no_versions(
-    two_versions: Path, open_client: OpenClient, world: World
+    two_versions: Path, open_admin: OpenClient, world: World
 ) -> None:
     asks, answers, engines = asked(world), [], []
-    async with open_client(SearchEngine.open(two_versions), shadow_share=0.2) as client:
+    async with open_admin(SearchEngine.open(two_versions), shadow_share=0.2) as client:
         serving = parts_of(client).serving
         expected = {}
         for version in ("v1", "v2"):
@@ -204,10 +204,10 @@ async def test_an_engine_closes_with_the_last_request_that_uses_it(
 
 
 async def test_what_a_failed_search_holds_on_to_is_collected(
-    two_versions: Path, open_client: OpenClient, monkeypatch: pytest.MonkeyPatch
+    two_versions: Path, open_admin: OpenClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(activation, "FINISHING_SECONDS", 0.01)
-    async with open_client(faulty(SearchEngine.open(two_versions))[0]) as client:
+    async with open_admin(faulty(SearchEngine.open(two_versions))[0]) as client:
         there = watched(parts_of(client).serving.engine)
         with no_collection():
             problem(await client.post(T2I, json={"query": POISON}), 422, "text_rejected")
@@ -311,9 +311,9 @@ async def test_a_version_that_answers_no_probe_is_refused(
 
 
 async def test_a_version_that_the_device_has_no_time_for_may_be_asked_for_again(
-    two_versions: Path, open_client: OpenClient
+    two_versions: Path, open_admin: OpenClient
 ) -> None:
-    async with open_client(SearchEngine.open(two_versions), probe_seconds=0.05) as client:
+    async with open_admin(SearchEngine.open(two_versions), probe_seconds=0.05) as client:
         async with busy(client):
             document = problem(await activate(client, "v2"), 503, "not_ready")
             assert "at most 0.05 s" in document["detail"]
