@@ -19,18 +19,19 @@ from model.core.errors import CodeShapeError, InputError, UnsupportedInputError
 from model.core.types import (
     ByteArray,
     CandidateBudget,
-    Direction,
     FloatArray,
+    Kinship,
     Modality,
     RankArray,
     RerankMode,
     RowArray,
+    Way,
 )
 from model.core.vectors import pack_signs
 from model.heads.heads import Heads, ModalityHead
 from model.heads.product_quantiser import adc_scores, lookup_tables
-from model.rerankers.ordering import AppliedRerank, Reranked
-from model.rerankers.second_stage import SecondStage, Shortlist
+from model.rerankers.ordering import AppliedRerank, Reranked, by_consistency
+from model.rerankers.second_stage import SecondStage, Shortlist, cosines
 from model.reverse_lists.fetched import fetched
 from model.reverse_lists.layers import (
     ComputedLists,
@@ -181,14 +182,16 @@ class Cascade:
 
     def search(
         self,
-        direction: Direction,
+        direction: Way,
         embeddings: FloatArray,
         options: SearchOptions | Sequence[SearchOptions],
     ) -> list[Ranking]:
         """A ranking for each query embedding (Q, D), unit rows; options for all, or one a query.
 
         A ranking does not depend on which other queries share the call. The reverse lists of a
-        block of queries are asked for at once, whatever their options.
+        block of queries are asked for at once, whatever their options. Inside one modality a
+        query is coded as the items are, and Stage II is the cosine: no lists rank items by
+        others of their own kind.
 
         Raises:
             UnsupportedInputError: the gallery holds nothing of the candidates' modality.
@@ -201,7 +204,7 @@ class Cascade:
             raise CodeShapeError(f"queries need shape (Q, D={dim}), got {embeddings.shape}")
         each = [options] * len(embeddings) if isinstance(options, SearchOptions) else options
         queries = [
-            _Query(np.asarray(embedding, dtype=np.float32), self._settled(one))
+            _Query(np.asarray(embedding, dtype=np.float32), self._settled(direction, one))
             for embedding, one in zip(embeddings, each, strict=True)
         ]
         blocks = range(0, len(queries), HASH_BLOCK)
@@ -211,7 +214,7 @@ class Cascade:
             for ranking in self._search(direction, side, queries[start : start + HASH_BLOCK])
         ]
 
-    def _side(self, direction: Direction) -> CandidateSide:
+    def _side(self, direction: Way) -> CandidateSide:
         side = self.sides.get(direction.candidate)
         if side is None:
             raise UnsupportedInputError(
@@ -220,12 +223,12 @@ class Cascade:
             )
         return side
 
-    def _settled(self, options: SearchOptions) -> SearchOptions:
+    def _settled(self, direction: Way, options: SearchOptions) -> SearchOptions:
         """The options with their mode named."""
-        return replace(options, rerank=self.second.mode(options.rerank))
+        return replace(options, rerank=self.second.mode_of(direction, options.rerank))
 
     def _search(
-        self, direction: Direction, side: CandidateSide, queries: Sequence[_Query]
+        self, direction: Way, side: CandidateSide, queries: Sequence[_Query]
     ) -> list[Ranking]:
         """A block's rankings: the stages one after another, each for all queries."""
         hashed = self._hash(direction.query, side, queries)
@@ -257,7 +260,7 @@ class Cascade:
                 found[place] = _Hashed(queries[place], share, *parts)
         return [found[place] for place in range(len(queries))]
 
-    def _quantise(self, direction: Direction, side: CandidateSide, query: _Hashed) -> _Quantised:
+    def _quantise(self, direction: Way, side: CandidateSide, query: _Hashed) -> _Quantised:
         """The best C2 candidates by asymmetric PQ score."""
         began = perf_counter()
         codebooks = self.heads.heads[direction.candidate].codebooks
@@ -284,7 +287,7 @@ class Cascade:
 
     def _rerank(
         self,
-        direction: Direction,
+        direction: Way,
         side: CandidateSide,
         hashed: _Hashed,
         kept: _Quantised,
@@ -292,12 +295,8 @@ class Cascade:
     ) -> Ranking:
         """The best k of the candidates (C2,) in the order of the mode asked for."""
         began = perf_counter()
-        options, embedding = hashed.query.options, hashed.query.embedding
-        vectors = widened(side.embeddings[kept.rows])  # (C, D)
-        shortlist = Shortlist.of(
-            direction, embedding, hashed.hash_space, kept.rows, vectors, side.lists
-        )
-        final = self.second.rerank(shortlist, options.rerank, options.k)
+        options = hashed.query.options
+        final = self._ordered(direction, side, hashed, kept.rows)
         spent = {
             "hash": hashed.milliseconds,
             "pq": kept.milliseconds,
@@ -305,6 +304,16 @@ class Cascade:
         }
         explanation = _explain(hashed, kept, final) if options.explain else None
         return Ranking(kept.rows[final.places], final.scores, final.applied, spent, explanation)
+
+    def _ordered(
+        self, direction: Way, side: CandidateSide, hashed: _Hashed, rows: RowArray
+    ) -> Reranked:
+        options, embedding = hashed.query.options, hashed.query.embedding
+        vectors = widened(side.embeddings[rows])  # (C, D)
+        if isinstance(direction, Kinship):
+            return by_consistency(rows, cosines(vectors, embedding), options.k)
+        shortlist = Shortlist.of(direction, embedding, hashed.hash_space, rows, vectors, side.lists)
+        return self.second.rerank(shortlist, options.rerank, options.k)
 
 
 def _hash_space(head: ModalityHead, queries: Sequence[_Query]) -> FloatArray:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model.core.types import CandidateBudget, Direction
+from model.core.types import CandidateBudget, Way
 from model.reverse_lists.redis_door import RedisDoor
 from service.schemas import SearchAnswer, SearchFields
 
@@ -32,7 +32,7 @@ class AnswerKey:
     """What an answer depends on: the index version, the query, and every option."""
 
     version: str
-    direction: Direction
+    direction: Way
     search: SearchFields
     budget: CandidateBudget
 

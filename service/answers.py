@@ -1,6 +1,6 @@
 """Rankings and items turned into answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastapi import Response
 from pydantic import BaseModel
@@ -9,19 +9,22 @@ from pydantic_core import to_json
 from model.artifact.items import Item
 from model.cascade import Explanation as Explained
 from model.cascade import Ranking
-from model.core.types import Direction, Modality
+from model.core.types import WAYS, Modality, Way
 from model.rerankers.ordering import AppliedRerank
 from service.cards import image_link, image_of
 from service.engine import SearchEngine
+from service.fates import Told
 from service.jobs import Found
+from service.limits import Limits
 from service.metrics import STAGES
+from service.queries import Search, StoredQuery
 from service.schemas import (
     EncoderAnswer,
     Explanation,
     IndexAnswer,
     ItemAnswer,
+    SearchFields,
 )
-from service.settings import Limits
 
 
 def reply(answer: BaseModel | Mapping[str, object]) -> Response:
@@ -33,23 +36,40 @@ def reply(answer: BaseModel | Mapping[str, object]) -> Response:
     return Response(content, media_type="application/json")
 
 
-def search_answer(
-    direction: Direction, found: Found, spent: Mapping[str, float]
-) -> dict[str, object]:
+def search_answer(search: Search, found: Found, spent: Mapping[str, float]) -> dict[str, object]:
     """A `SearchAnswer` as plain values, without its empty fields.
 
     `spent` holds the milliseconds outside the device's thread. Models of ten hits would take
     longer to make than the hits to find.
     """
-    milliseconds = {**found.milliseconds, **spent}
-    return {
+    answer: dict[str, object] = {
         "index_version": found.engine.version,
-        "direction": direction.value,
+        "direction": search.direction.value,
         "rerank": found.ranking.rerank.value,
         "degraded": found.degraded,
-        "hits": hits(found.engine, direction, found.ranking),
-        "milliseconds": _by_stage(milliseconds),
+        "hits": _marked(search, found, hits(found.engine, search.direction, found.ranking)),
+        "milliseconds": _by_stage({**found.milliseconds, **spent}),
     }
+    return answer | ({"why_not": why_not(found.why_not)} if search.why_not else {})
+
+
+def why_not(fates: Sequence[Told]) -> list[dict[str, object]]:
+    """`WhyNot`s as plain values, without what stages say that were not reached."""
+    return [
+        {"id": one.id, **{n: v for n, v in vars(one.standing).items() if v is not None}}
+        for one in fates
+    ]
+
+
+def _marked(search: Search, found: Found, hits: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The hits, those marked that belong to the same image as the item that was asked with."""
+    asked = search.query
+    if isinstance(asked, StoredQuery):
+        family = found.engine.family(asked.modality, asked.item_id, search.direction.candidate)
+        for hit, row in zip(hits, found.ranking.rows.tolist(), strict=True):
+            if row in family:
+                hit["same_image"] = True
+    return hits
 
 
 def timed(answer: Mapping[str, object], spent: Mapping[str, float]) -> dict[str, object]:
@@ -61,7 +81,7 @@ def _by_stage(milliseconds: Mapping[str, float]) -> dict[str, float]:
     return {stage: round(milliseconds.get(stage, 0.0), 3) for stage in STAGES}
 
 
-def hits(engine: SearchEngine, direction: Direction, ranking: Ranking) -> list[dict[str, object]]:
+def hits(engine: SearchEngine, direction: Way, ranking: Ranking) -> list[dict[str, object]]:
     """The ranking's rows as `Hit`s, best first."""
     rows, scores = ranking.rows.tolist(), ranking.scores.tolist()
     found = [
@@ -117,7 +137,8 @@ def index_answer(engine: SearchEngine, limits: Limits) -> IndexAnswer:
         created=manifest.created,
         encoder=EncoderAnswer.model_validate(manifest.encoder, from_attributes=True),
         counts=manifest.counts,
-        accepts={direction: engine.accepts(direction) for direction in Direction},
+        accepts={way: engine.accepts(way) for way in WAYS},
+        options=list(SearchFields.model_fields),
         rerank=engine.cascade.second.modes,
         default_rerank=engine.cascade.second.default,
         lists=manifest.lists,

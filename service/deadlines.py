@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from model.cascade import SearchOptions
-from model.core.types import Direction, RerankMode
+from model.core.types import RerankMode, Way
 
 CANDIDATES = "candidates"  # the name of the last thing to be shortened
 FEWER = 4  # by what candidates are divided then
@@ -62,7 +62,7 @@ def _fewer(options: SearchOptions) -> SearchOptions:
     return replace(options, budget=budget.model_copy(update=limits))
 
 
-Kind = tuple[Direction, RerankMode | None, bool]
+Kind = tuple[Way, RerankMode | None, bool]
 
 
 class Pace:
@@ -71,12 +71,12 @@ class Pace:
     def __init__(self) -> None:
         self._seen: dict[Kind, tuple[float, float]] = {}  # seconds, when
 
-    def seconds(self, direction: Direction, plan: Plan) -> float:
+    def seconds(self, direction: Way, plan: Plan) -> float:
         """The expectation for one search of a batch; 0 where nothing is known."""
         seconds, seen = self._seen.get((direction, *plan.kind), (0.0, 0.0))
         return seconds * math.exp2((seen - monotonic()) / HALF_LIFE_SECONDS)
 
-    def note(self, direction: Direction, plan: Plan, seconds: float) -> None:
+    def note(self, direction: Way, plan: Plan, seconds: float) -> None:
         """Take one more measurement into account."""
         before, _ = self._seen.get((direction, *plan.kind), (seconds, 0.0))
         mean = (1 - SMOOTHING) * before + SMOOTHING * seconds
@@ -84,7 +84,7 @@ class Pace:
 
 
 def planned(
-    pace: Pace, direction: Direction, asked: Sequence[SearchOptions], deadlines: Sequence[float]
+    pace: Pace, direction: Way, asked: Sequence[SearchOptions], deadlines: Sequence[float]
 ) -> list[Plan]:
     """A plan for each search of a group that is answered at once.
 

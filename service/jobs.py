@@ -8,6 +8,7 @@ from typing import Any
 
 from model.cascade import Ranking
 from service.engine import SearchEngine
+from service.fates import Told
 from service.queries import Search
 
 
@@ -19,6 +20,7 @@ class Found:
     ranking: Ranking
     milliseconds: Mapping[str, float]
     degraded: tuple[str, ...] = ()
+    why_not: tuple[Told, ...] = ()
 
     def after(self, wait: float) -> "Found":
         """The same, with the seconds in the queue among its stages."""

@@ -1,6 +1,7 @@
 """The vocabulary: modalities, directions, input kinds and the arrays that travel."""
 
 from enum import StrEnum
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,32 @@ class Direction(StrEnum):
         return Direction.IMAGE_TO_TEXT if to_image else Direction.TEXT_TO_IMAGE
 
 
+class Kinship(StrEnum):
+    """Searches inside one modality: more items like one of their own kind."""
+
+    IMAGE_TO_IMAGE = "image-to-image"
+    TEXT_TO_TEXT = "text-to-text"
+
+    @property
+    def query(self) -> Modality:
+        """The modality of the query."""
+        return Modality.IMAGE if self is Kinship.IMAGE_TO_IMAGE else Modality.TEXT
+
+    @property
+    def candidate(self) -> Modality:
+        """The modality of the items searched."""
+        return self.query
+
+
+Way: TypeAlias = Direction | Kinship
+WAYS: tuple[Way, ...] = (*Direction, *Kinship)
+
+
+def way_between(query: Modality, candidate: Modality) -> Way:
+    """The search that leads from one modality to another, or to the same."""
+    return next(way for way in WAYS if (way.query, way.candidate) == (query, candidate))
+
+
 class InputKind(StrEnum):
     """What an encoder can be given."""
 
@@ -71,6 +98,25 @@ class RerankMode(StrEnum):
     REFERENCE = "reference"
     PILLAR = "pillar"
     NONE = "none"
+
+
+class Fate(StrEnum):
+    """What became of an item that somebody expected among the hits.
+
+    From `hash` on, the stage that dropped it; `rerank` is a place behind the last hit.
+    """
+
+    FOUND = "found"
+    EARLIER = "earlier"  # before the first hit that `offset` leaves
+    ASKED_WITH = "asked_with"  # the item itself, in a search for more like it
+    UNKNOWN = "unknown"  # the gallery holds no such item
+    OTHER_KIND = "other_kind"  # of a modality that the search does not look for
+    FILTER = "filter"
+    HASH = "hash"
+    PQ = "pq"
+    RERANK = "rerank"
+    MIN_SCORE = "min_score"
+    COLLAPSED = "collapsed"  # a near-duplicate of a hit
 
 
 class CandidateBudget(Frozen):

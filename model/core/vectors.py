@@ -5,6 +5,8 @@ import numpy as np
 from model.core.errors import VectorRejectedError
 from model.core.types import ByteArray, FloatArray, RowArray
 
+LEAST_LENGTH = 1e-3  # half precision leaves about 3e-4 of a unit vector minus itself
+
 
 def l2_normalised(vectors: FloatArray) -> FloatArray:
     """Unit rows (N, D); a row of zeros stays zero."""
@@ -26,6 +28,28 @@ def query_vectors(vectors: FloatArray, dim: int) -> FloatArray:
     if not np.linalg.norm(vectors, axis=1).all():
         raise VectorRejectedError("vectors need a direction, got a row of zeros")
     return l2_normalised(vectors)
+
+
+def shifted(
+    query: FloatArray, plus: FloatArray, minus: FloatArray, weights: tuple[float, float]
+) -> FloatArray:
+    """A unit query (D,) moved towards unit rows `plus` (P, D) and away from `minus` (M, D).
+
+    unit(query + w₊ · mean(plus) - w₋ · mean(minus)), with weights (w₊, w₋); no rows, no move.
+
+    Raises:
+        VectorRejectedError: what is left is shorter than the rounding of stored embeddings.
+    """
+    moved = query.astype(np.float64)
+    for rows, weight in ((plus, weights[0]), (minus, -weights[1])):
+        if len(rows):
+            moved += weight * rows.mean(axis=0, dtype=np.float64)
+    if (length := float(np.linalg.norm(moved))) < LEAST_LENGTH:
+        raise VectorRejectedError(
+            f"a query needs a direction once `plus` is added and `minus` is taken away: a length "
+            f"of {LEAST_LENGTH}, {length:.2g} is left"
+        )
+    return np.asarray(moved / length, dtype=np.float32)
 
 
 def pack_signs(hash_space: FloatArray) -> ByteArray:

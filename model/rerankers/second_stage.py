@@ -13,7 +13,15 @@ from model.ann.selection import top_positions
 from model.artifact.manifest import OWN_BANK
 from model.artifact.reader import Artifact
 from model.core.errors import UnsupportedRerankError
-from model.core.types import Direction, FloatArray, Modality, RerankMode, RowArray
+from model.core.types import (
+    Direction,
+    FloatArray,
+    Kinship,
+    Modality,
+    RerankMode,
+    RowArray,
+    Way,
+)
 from model.heads.heads import Heads
 from model.rerankers.learned.reranker import Case
 from model.rerankers.learned.serving import LearnedMode
@@ -142,6 +150,20 @@ class SecondStage:
         if mode not in self.modes:
             raise _lacking(mode)
         return mode
+
+    def mode_of(self, way: Way, asked: RerankMode | None) -> RerankMode:
+        """The mode asked for, or the default of that way: inside one modality the cosine alone.
+
+        Raises:
+            UnsupportedRerankError: the gallery, or the way, lacks what that mode needs.
+        """
+        if not isinstance(way, Kinship):
+            return self.mode(asked)
+        if asked not in (None, RerankMode.NONE):
+            raise UnsupportedRerankError(
+                f"rerank {asked.value!r} needs items of both kinds, {way.value} is ranked by cosine"
+            )
+        return RerankMode.NONE
 
     def reads_lists(self, mode: RerankMode | None) -> bool:
         """Whether a mode reads the reverse list of every candidate, so that they can be fetched."""

@@ -24,6 +24,7 @@ from model.core.types import (
     Modality,
     RerankMode,
     RowArray,
+    Way,
 )
 from model.core.vectors import l2_normalised, pack_signs
 from model.heads.fitting import fit_heads
@@ -105,7 +106,7 @@ class Stages(NamedTuple):
     final: list[int]
 
 
-def slow_search(world: World, direction: Direction, query: FloatArray, mode: RerankMode) -> Stages:
+def slow_search(world: World, direction: Way, query: FloatArray, mode: RerankMode) -> Stages:
     asked, held = direction.query, direction.candidate
     first, second = BUDGET.counts(COUNTS[held], 10)
     vector = world.heads.hash_space(asked, query[None])

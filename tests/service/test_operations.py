@@ -49,9 +49,12 @@ async def test_the_index_says_what_is_served_and_allowed(client: httpx.AsyncClie
     assert answer["counts"] == {"image": 60, "text": 120}
     assert answer["encoder"]["embedding_dim"] == DIM
     assert answer["accepts"] == {
-        "text-to-image": ["query", "vector"],
+        "text-to-image": ["query", "id", "vector"],
         "image-to-text": ["image", "id", "vector"],
+        "image-to-image": ["id"],
+        "text-to-text": ["id"],
     }
+    assert {"k", "explain", "rerank", "timeout_ms", "why_not"} <= set(answer["options"])
     assert answer["rerank"] == ["relationship", "reference", "none"]
     assert answer["default_rerank"] == "relationship"
     assert answer["budget"] == BUDGET.model_dump()

@@ -1,0 +1,66 @@
+"""More like an item: the item itself is not among the answers."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.cascade import Explanation, Ranking, SearchOptions
+from model.core.types import Fate, Kinship, RowArray
+from model.why_not import Standing
+from service.queries import Search, StoredQuery
+
+RANKS = ("rank_after_hash", "rank_after_pq", "rank_after_rerank")
+
+
+def own_id(search: Search) -> str | None:
+    """The id of the item that asks for others of its own kind; None in any other search."""
+    alike = isinstance(search.direction, Kinship)
+    return search.query.item_id if alike and isinstance(search.query, StoredQuery) else None
+
+
+def with_room(search: Search, options: SearchOptions) -> SearchOptions:
+    """The options with a place for the item itself, which is taken out again."""
+    return options if own_id(search) is None else replace(options, k=options.k + 1)
+
+
+def without(ranking: Ranking, row: int, k: int) -> Ranking:
+    """The best k without an item's row, every rank as if it were not in the gallery."""
+    places = np.flatnonzero(ranking.rows != row)[:k]
+    shown = ranking.explanation
+    explanation = None if shown is None else _left(shown, ranking.rows == row, places)
+    return replace(
+        ranking,
+        rows=ranking.rows[places],
+        scores=ranking.scores[places],
+        explanation=explanation,
+    )
+
+
+def standing_without(standing: Standing, own: Standing, k: int) -> Standing:
+    """The same as if the item of the standing `own` were not in the gallery, k hits wanted."""
+    lowered = {name: _lowered(getattr(standing, name), getattr(own, name)) for name in RANKS}
+    kept = {
+        "kept_by_hash": _fewer(standing.kept_by_hash, own.pq_score is not None),
+        "kept_by_pq": _fewer(standing.kept_by_pq, own.score is not None),
+    }
+    rank, fate = lowered["rank_after_rerank"], standing.fate
+    if rank is not None:
+        fate = Fate.FOUND if rank < k else Fate.RERANK
+    return replace(standing, fate=fate, **lowered, **kept)
+
+
+def _lowered(rank: int | None, own: int | None) -> int | None:
+    return rank if rank is None or own is None else rank - (rank > own)
+
+
+def _fewer(kept: int | None, with_own: bool) -> int | None:
+    return kept if kept is None else kept - with_own
+
+
+def _left(shown: Explanation, own: NDArray[np.bool_], places: RowArray) -> Explanation:
+    """What is explained of these places, ranks behind the item's own one lower."""
+    left = {name: values[places] for name, values in vars(shown).items()}
+    for name in RANKS if own.any() else ():
+        left[name] -= left[name] > vars(shown)[name][own][0]
+    return Explanation(**left)
