@@ -81,9 +81,9 @@ def _put_together(search: Search, parts: Sequence[Outcome[_Part]]) -> Outcome[En
 def _moved(search: Search, embeddings: Sequence[FloatArray]) -> FloatArray:
     if search.move is None:
         return embeddings[0]
-    first_minus = 1 + len(search.move.plus)
-    plus, minus = embeddings[1:first_minus], embeddings[first_minus:]
-    return shifted(embeddings[0], np.array(plus), np.array(minus), search.move.weights)
+    rows = np.stack(embeddings)
+    plus, minus = np.split(rows[1:], [len(search.move.plus)])
+    return shifted(rows[0], plus, minus, search.move.weights)
 
 
 def _embeddings(engine: SearchEngine, queries: Sequence[Query]) -> FloatArray:

@@ -4,7 +4,6 @@ from base64 import b64encode
 from collections.abc import Mapping
 from email.message import Message
 from enum import StrEnum
-from typing import Any
 
 import msgpack
 import numpy as np
@@ -93,17 +92,27 @@ def json_of(body: bytes) -> bytes:
         raise BrokenMsgpackError(f"the body cannot be read: {error}") from None
 
 
-def _plain(value: Any, name: str) -> Any:  # noqa: ANN401 - whatever a body holds
-    if isinstance(value, dict):
-        return {key: _plain(one, key) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one, "") for one in value]
-    if not isinstance(value, bytes):
-        return value
-    if name == IMAGE_FIELD:
-        return b64encode(value).decode("ascii")
-    if name != VECTOR_FIELD or len(value) % FLOAT_BYTES:
-        raise BrokenMsgpackError(
-            f"bytes are a `vector` of float32 values or an `image`, got {len(value)} in {name!r}"
-        )
-    return np.frombuffer(value, dtype="<f4").tolist()
+def _plain(value: object, name: str) -> object:
+    match value:
+        case dict():
+            return {_key(key): _plain(one, key) for key, one in value.items()}
+        case list():
+            return [_plain(one, "") for one in value]
+        case bytes() if name == IMAGE_FIELD:
+            return b64encode(value).decode("ascii")
+        case bytes() if name == VECTOR_FIELD and len(value) % FLOAT_BYTES == 0:
+            return np.frombuffer(value, dtype="<f4").tolist()
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            got = f"{len(value)} bytes" if isinstance(value, bytes) else type(value).__name__
+            raise BrokenMsgpackError(
+                "a body holds what JSON has, and bytes as a `vector` of float32 values or as an "
+                f"`image`, got {got} as {name!r}"
+            )
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        raise BrokenMsgpackError(f"names of fields are texts, got {key!r}")
+    return key

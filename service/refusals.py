@@ -1,18 +1,20 @@
 """Entries of a list that break a rule, kept so that each fails alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import ErrorDetails
 
+# What the members of an entry's union are called where they do not fit.
+OTHER_KINDS = {"str", "is-instance[Refused]"}
 
-@dataclass(frozen=True)
+
 class Refused:
     """An entry that is no query: each rule that it breaks, as pydantic tells it."""
 
-    entries: Sequence[ErrorDetails]
+    def __init__(self, entries: Sequence[ErrorDetails]) -> None:
+        self.entries = entries
 
 
 def or_refused(entry: Any, check: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 - pydantic's
@@ -30,6 +32,3 @@ def _told(entry: object, error: ValidationError) -> list[ErrorDetails]:
         return [{**entries[0], "loc": (), "msg": "Input should be a text or an object"}]
     broken = [one for one in entries if one["loc"][0] not in OTHER_KINDS]
     return [{**one, "loc": one["loc"][1:]} for one in broken]
-
-
-OTHER_KINDS = {"str", "is-instance[Refused]"}

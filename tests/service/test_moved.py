@@ -149,5 +149,5 @@ async def test_texts_need_an_encoder_that_takes_them(
 def test_the_rounding_of_a_query_is_no_direction() -> None:
     unit = l2_normalised(np.random.default_rng(0).normal(size=(1, 64)).astype(np.float32))
     rounded = unit.astype(np.float16).astype(np.float32)
-    with pytest.raises(VectorRejectedError, match="a length of 0.001"):
+    with pytest.raises(VectorRejectedError, match=r"a length of 0\.001"):
         shifted(unit[0], unit[:0], rounded, (0.5, 1.0))
