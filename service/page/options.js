@@ -6,7 +6,10 @@ import { FILTER } from "./filters.js";
 import { h } from "./dom.js";
 
 const K_CHOICES = [10, 20, 50, 100];
+// Hash codes that differ in at most so many bits are of near-duplicates.
+const NEAR_BITS = 2;
 const RERANK_LABELS = {
+  learned: "Learned",
   relationship: "Relationship",
   pillar: "Pillar (LeaPRR)",
   reference: "Reference rule",
@@ -37,9 +40,12 @@ const CONTROLS = [
     named: (mode) => RERANK_LABELS[mode] ?? mode,
     parse: String,
   },
-  optional("min_score", "Least score", "number", number),
-  optional("timeout_ms", "Time limit (ms)", "number", number),
   optional("exact", "Exact search", "switch", (text) => text === "true"),
+  {
+    ...optional("collapse", "Merge near-duplicates", "switch", (text) => text === "true"),
+    body: () => NEAR_BITS,
+  },
+  optional("min_score", "Least score, 0 to 1", "number", number),
   FILTER,
 ];
 
@@ -80,11 +86,11 @@ export function createOptions(place, index, onChange) {
         if (said && value !== undefined) parameters.set(control.name, text(control, value));
       }
     },
-    /** The fields of a request's body. */
-    fields() {
-      const told = controls.filter(
-        (control) => control.always || values[control.name] !== fallback(control),
-      );
+    /** The fields of a request's body; items of one kind have one way to be ranked. */
+    fields({ alike = false } = {}) {
+      const told = controls
+        .filter((control) => control.always || values[control.name] !== fallback(control))
+        .filter((control) => !(alike && control.name === "rerank"));
       const body = told.map((c) => [c.name, c.body ? c.body(values[c.name]) : values[c.name]]);
       return Object.fromEntries(body.filter(([, value]) => value !== undefined));
     },
