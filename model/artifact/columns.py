@@ -38,7 +38,8 @@ class Entries:
     @property
     def nbytes(self) -> int:
         """Bytes of both arrays."""
-        return self.values.nbytes + (0 if self.rows is None else self.rows.nbytes)
+        rows = 0 if self.rows is None else self.rows.nbytes
+        return rows + self.values.nbytes
 
     def mark(self, mask: Mask, held: Mask) -> None:
         """Set the rows whose value holds (E,)."""
@@ -63,7 +64,7 @@ class Column:
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         parts = (self.absent, self.truths, self.integers, self.reals, self.texts)
-        return sum(part.nbytes for part in parts) + self.dictionary.nbytes
+        return sum(part.nbytes for part in parts) + int(self.dictionary.nbytes)
 
     def mask(self, condition: Condition, n_items: int) -> Mask:
         """Which items (N,) fulfil the condition."""

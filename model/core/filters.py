@@ -140,8 +140,7 @@ def _value(place: str, asked: object) -> Value:
             return Value(Kind.NUMBER, asked)
         case _:
             raise FilterRejectedError(
-                f"{place} needs a text, a finite number, a truth value or null, "
-                f"got {_shown(asked)}"
+                f"{place} needs a text, a finite number, a truth value or null, got {_shown(asked)}"
             )
 
 

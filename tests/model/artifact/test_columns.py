@@ -16,7 +16,9 @@ from model.core.filters import Filter, Operator, fulfils
 NUMBERS = st.integers(-4, 4) | st.sampled_from([0.5, -1.5, 2.0, 2**53, 2**53 + 1, -(2**63)])
 TEXTS = st.sampled_from(["", "a", "b", "ä", "\U0001f600", "\uffff", "2024-01-31", "1"])
 SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
-VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.just({}) | st.just(float("nan"))
+VALUES: st.SearchStrategy[Any] = (
+    SCALARS | st.lists(SCALARS, max_size=3) | st.just({}) | st.just(float("nan"))
+)
 ITEMS = st.lists(
     st.none()
     | st.fixed_dictionaries({}, optional={"a": VALUES, "b": VALUES})
@@ -153,5 +155,3 @@ def test_filters_with_other_kinds_of_equal_values_are_not_the_same() -> None:
     assert hash(Filter.of({"a": 1})) == hash(Filter.of({"a": 1.0}))
     assert not Filter.of({})
     assert Filter.of({"a": {"in": [1, 1, 2], "lt": 4}}).size == 3
-
-
