@@ -43,7 +43,8 @@ class Listed:
         unknown = np.full(count, UNKNOWN_RANK, dtype=np.int32)
         nothing = np.zeros(count, dtype=np.float32)
         lowest = before.scores.min(initial=np.inf)
-        scores = cosines - (max(0.0, cosines[0] - lowest) if count else 0.0)
+        lift = max(0.0, cosines[0] - lowest) if count else 0.0
+        scores = np.minimum(cosines - lift, lowest)  # the first may be rounded to above it
         ranks = np.arange(len(before), len(before) + count, dtype=np.int32)
         return cls(candidates, ranks, scores.astype(np.float32), cosines, unknown, nothing, nothing)
 
