@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from model.artifact.items import Item
 from model.cascade import Explanation as Explained
 from model.cascade import Ranking
-from model.core.types import Direction, Modality
+from model.core.types import Direction, Modality, RowArray
 from model.rerankers.ordering import AppliedRerank
 from service.cards import image_link, image_of
 from service.engine import SearchEngine
@@ -22,6 +22,8 @@ from service.schemas import (
     ItemAnswer,
 )
 from service.settings import Limits
+
+MOST_DUPLICATES = 32
 
 
 def reply(answer: BaseModel | Mapping[str, object]) -> Response:
@@ -65,13 +67,26 @@ def hits(engine: SearchEngine, direction: Direction, ranking: Ranking) -> list[d
     """The ranking's rows as `Hit`s, best first."""
     rows, scores = ranking.rows.tolist(), ranking.scores.tolist()
     found = [
-        {**engine.cards[direction.candidate, row], "rank": rank, "score": score}
-        for rank, (row, score) in enumerate(zip(rows, scores, strict=True))
+        {**engine.cards[direction.candidate, row], "rank": ranking.offset + place, "score": score}
+        for place, (row, score) in enumerate(zip(rows, scores, strict=True))
     ]
+    if ranking.calibrated is not None:
+        for hit, share in zip(found, ranking.calibrated.tolist(), strict=True):
+            hit["calibrated"] = share
+    if ranking.duplicates is not None:
+        for hit, others in zip(found, ranking.duplicates, strict=True):
+            hit |= _duplicates(engine, direction, others)
     if ranking.explanation is not None:
-        for rank, hit in enumerate(found):
-            hit["explanation"] = explanation(engine, ranking, ranking.explanation, rank)
+        for place, hit in enumerate(found):
+            hit["explanation"] = explanation(engine, ranking, ranking.explanation, place)
     return found
+
+
+def _duplicates(engine: SearchEngine, direction: Direction, rows: RowArray) -> dict[str, object]:
+    """What a hit stands for, best first."""
+    items = engine.artifact.side(direction.candidate).items
+    shown = [items.id(row) for row in rows[:MOST_DUPLICATES].tolist()]
+    return {"duplicates": shown, "n_duplicates": len(rows)}
 
 
 def explanation(
@@ -123,5 +138,6 @@ def index_answer(engine: SearchEngine, limits: Limits) -> IndexAnswer:
         lists=manifest.lists,
         budget=manifest.budget,
         quality=manifest.quality,
+        metadata_fields=list(engine.metadata_fields),
         limits=limits,
     )

@@ -1,8 +1,17 @@
 """What requests and answers look like on the wire."""
 
+import json
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    model_validator,
+)
 
 from model.core.types import CandidateBudget, Direction, Frozen, InputKind, Modality, RerankMode
 from service.errors import Violation
@@ -25,14 +34,45 @@ class SearchFields(Frozen):
     candidates: int | None = Field(
         default=None,
         ge=1,
-        description="items that are re-ranked (never fewer than k), up to the index's "
-        "`limits.max_candidates`; else what its `budget` says",
+        description="items that are re-ranked, up to the index's `limits.max_candidates`; else "
+        "what its `budget` says. Hits behind them follow by cosine",
     )
     timeout_ms: int | None = Field(
         default=None,
         ge=1,
         description="time for the answer, at most the index's `limits.max_timeout_ms`, which is "
         "also the default; where it is short the answer says in `degraded` what was left out",
+    )
+    offset: int = Field(
+        default=0,
+        ge=0,
+        description="hits left out before the first; pages of one ranking fit together as long as "
+        "offset + k stays within the index's `limits.max_candidates`",
+    )
+    filter: dict[str, JsonValue] | None = Field(
+        default=None,
+        description="conditions on metadata, all to be fulfilled: a field's value, or an object of "
+        "`eq`, `in`, `gt`, `gte`, `lt`, `lte`. Numbers compare as numbers, texts by code points "
+        "(so do ISO dates), values of other kinds never match. A list fulfils a condition if one "
+        "of its elements does, null is a field that is not there, dots reach into objects, `id` "
+        "is the item's own; a caption has its image's metadata",
+        examples=[{"licence": "CC0", "row": {"gte": 30}}],
+    )
+    exact: bool = Field(
+        default=False,
+        description="re-rank every item that the filter leaves, up to the index's "
+        "`limits.max_exact`",
+    )
+    min_score: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="leave out hits whose `calibrated` score is lower; needs a bank",
+    )
+    collapse: int | None = Field(
+        default=None,
+        ge=0,
+        description="of hits whose hash codes differ in at most so many bits only the best stays",
     )
 
 
@@ -69,10 +109,21 @@ class ImageSearch(QueryFields):
     vector: Vector | None = Field(default=None, description="an embedding of D values")
 
 
+def _from_text(value: object) -> object:
+    """What a form's text says as JSON."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError) as error:
+        raise ValueError("Input should be a JSON object") from error
+
+
 class ImageUpload(SearchFields):
     """A search for captions by a file in a form."""
 
     image: bytes = Field(json_schema_extra={"type": "string", "format": "binary"})
+    filter: Annotated[dict[str, JsonValue] | None, BeforeValidator(_from_text)] = Field(
+        default=None, description="conditions on metadata, as JSON"
+    )
 
 
 class Answer(BaseModel):
@@ -109,7 +160,18 @@ class Hit(Answer):
     score: float
     caption: str | None = None
     image: str | None = Field(default=None, description="path of the picture on this server")
+    calibrated: float | None = Field(
+        default=None,
+        description="the share of the bank's items that are less similar to the query: how far "
+        "the hit stands out, not how likely it is right; left out without a bank",
+    )
     metadata: dict[str, JsonValue]
+    duplicates: list[str] | None = Field(
+        default=None, description="with `collapse`: ids of the candidates that the hit stands for"
+    )
+    n_duplicates: int | None = Field(
+        default=None, description="how many these are; the ids of the first 32 are listed"
+    )
     explanation: Explanation | None = None
 
 
@@ -121,7 +183,7 @@ class SearchAnswer(Answer):
     rerank: str = Field(description="how the hits were ordered in the end")
     degraded: list[str] = Field(
         description="what the time did not allow, in the order it is given up: the re-ranking "
-        "asked for, the relationship, the number of candidates"
+        "asked for, the relationship, the exact search, the number of candidates"
     )
     hits: list[Hit]
     milliseconds: dict[str, float] = Field(
@@ -164,6 +226,9 @@ class IndexAnswer(Answer):
     lists: str = Field(description="where reverse lists come from: stored or lazy")
     budget: CandidateBudget
     quality: dict[str, JsonValue]
+    metadata_fields: list[str] = Field(
+        default=[], description="fields that filters can ask for, as far as the first items tell"
+    )
     limits: Limits
 
 

@@ -15,9 +15,10 @@ from model.core.types import Direction, InputKind
 from model.data.images import ImageLimits, decode_image
 from service.answer_cache import AnswerCache, AnswerKey
 from service.answers import search_answer, timed
+from service.choosing import check_choice, check_limit, filter_of, prepare
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
-from service.errors import DeadlineError, InvalidRequestError, Violation
+from service.errors import DeadlineError
 from service.metrics import Metrics
 from service.queries import ImageQuery, Query, Search, StoredQuery, TextQuery, VectorQuery
 from service.schemas import ImageSearch, ImageUpload, SearchFields, TextSearch
@@ -84,11 +85,13 @@ class Searcher:
     ) -> dict[str, object]:
         """The answer that was kept of the same fields, or what the search finds."""
         begin = perf_counter()
-        key = AnswerKey(self.engine.version, search.direction, asked, self.engine.budget)
+        reach, budget = search.options.reach, self.engine.budget
+        key = AnswerKey(self.engine.version, search.direction, asked, budget, reach)
         if (kept := await self.answers.get(key)) is not None:
             spent["total"] = sum(spent.values()) + _milliseconds(begin)
             self.metrics.search(search.direction, spent)
             return timed(kept, spent)
+        await prepare(self.dispatcher, self.engine, search, self.limits)
         found = await self.dispatcher.search(search)
         spent["total"] = sum(spent.values()) + _milliseconds(begin)
         self.metrics.search(search.direction, {**found.milliseconds, **spent}, found.degraded)
@@ -105,13 +108,26 @@ class Searcher:
         budget, count = self.engine.budget, search.candidates
         if count is not None:
             budget = budget.model_copy(update={"at_least": count, "max_pq": count})
-        return SearchOptions(search.k, search.rerank, budget, search.explain)
+        return SearchOptions(
+            search.k,
+            search.rerank,
+            budget,
+            search.explain,
+            offset=search.offset,
+            filter=filter_of(search.filter),
+            exact=search.exact,
+            calibrate=True,
+            min_score=search.min_score,
+            collapse=search.collapse,
+            reach=self.limits.max_candidates,
+        )
 
     def _check(self, direction: Direction, search: SearchFields) -> None:
         """Refuse what the limits or the gallery do not allow, before anything is encoded."""
-        _check_limit("k", search.k, self.limits.max_k)
-        _check_limit("candidates", search.candidates or 0, self.limits.max_candidates)
+        check_limit("k", search.k, self.limits.max_k)
+        check_limit("candidates", search.candidates or 0, self.limits.max_candidates)
         self.engine.require_candidates(direction)
+        check_choice(self.engine, direction, search, self.limits)
         self.engine.cascade.second.mode(search.rerank)
 
     def _decode(self, read: Callable[[], bytes]) -> Image:
@@ -119,12 +135,6 @@ class Searcher:
             max_bytes=self.limits.max_body_bytes, max_pixels=self.limits.max_pixels
         )
         return decode_image(read(), limits)
-
-
-def _check_limit(field: str, value: int, most: int) -> None:
-    if value > most:
-        rule = f"Input should be at most {most}"
-        raise InvalidRequestError([Violation(field=field, rule=rule, value=str(value))])
 
 
 def checked_text(text: str, limits: Limits) -> str:

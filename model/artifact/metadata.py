@@ -18,6 +18,7 @@ from model.artifact.columns import Column, ColumnWriter
 from model.core.filters import is_null
 
 CHUNK_ITEMS = 16_384
+SAMPLED = 1000  # items that are asked which fields there are
 EXACT = 2.0**53  # floats tell whole numbers apart below it
 SPAN = np.iinfo(np.int64)
 SCALARS = {
@@ -50,6 +51,22 @@ def value_of(metadata: object, field: str) -> object:
         if found is not None:
             return found
     return None
+
+
+def field_names(texts: pa.ChunkedArray, most: int = SAMPLED) -> set[str]:
+    """The fields of the first items, dots for nested objects."""
+    names: set[str] = set()
+    for text in texts[:most].to_pylist():
+        if text:
+            names |= _names(json.loads(text))
+    return names
+
+
+def _names(metadata: dict[str, Any], before: str = "") -> set[str]:
+    names = set()
+    for name, value in metadata.items():
+        names |= _names(value, f"{before}{name}.") if isinstance(value, dict) else {before + name}
+    return names
 
 
 def read_column(texts: pa.ChunkedArray, field: str) -> Column:

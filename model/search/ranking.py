@@ -44,6 +44,7 @@ class Ranking:
     rerank: AppliedRerank
     milliseconds: Mapping[str, float]  # hash, pq, rerank; what is done at once is shared
     explanation: Explanation | None = None
+    offset: int = 0  # hits of the query that come before
     calibrated: FloatArray | None = None  # (k,), in [0, 1]
     duplicates: Sequence[RowArray] | None = None  # what each hit stands for, best first
 
@@ -65,6 +66,7 @@ def ranking_of(
         applied,
         spent,
         _explanation(page) if options.explain else None,
+        options.offset,
         None if picker.usual is None else calibrated(picker.usual, page.consistency),
         None if options.collapse is None else stands_for[options.offset :],
     )

@@ -3,8 +3,10 @@
 from fastapi import APIRouter, Request, Response
 
 from model.core.errors import (
+    FilterRejectedError,
     ImageRejectedError,
     TextRejectedError,
+    UncalibratedError,
     UnknownItemError,
     UnsupportedInputError,
     UnsupportedRerankError,
@@ -35,6 +37,8 @@ COMMON = (
     UnsupportedMediaTypeError,
     InvalidRequestError,
     VectorRejectedError,
+    FilterRejectedError,
+    UncalibratedError,
     MissingModalityError,
     UnsupportedInputError,
     UnsupportedRerankError,
