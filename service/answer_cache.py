@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from model.core.types import CandidateBudget, Way
 from model.reverse_lists.redis_door import RedisDoor
+from model.search.options import REACH
 from service.schemas import SearchAnswer, SearchFields
 
 THREADS = 2
@@ -35,12 +36,19 @@ class AnswerKey:
     direction: Way
     search: SearchFields
     budget: CandidateBudget
+    reach: int = REACH
 
     @cached_property
     def name(self) -> str:
         """`meet:{index version}:answer:{digest}`; digesting an image takes milliseconds."""
         told = self.search.model_dump(exclude=set(NO_OPTIONS))
-        whole = [self.direction, type(self.search).__name__, self.budget.model_dump(), told]
+        whole = [
+            self.direction,
+            type(self.search).__name__,
+            self.budget.model_dump(),
+            self.reach,
+            told,
+        ]
         text = json.dumps(whole, sort_keys=True, default=_plain)
         return f"meet:{self.version}:answer:{_digest(text.encode())}"
 

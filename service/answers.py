@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from model.artifact.items import Item
 from model.cascade import Explanation as Explained
 from model.cascade import Ranking
-from model.core.types import WAYS, Modality, Way
+from model.core.types import WAYS, Modality, RowArray, Way
 from model.rerankers.ordering import AppliedRerank
 from service.cards import image_link, image_of
 from service.engine import SearchEngine
@@ -25,6 +25,8 @@ from service.schemas import (
     ItemAnswer,
     SearchFields,
 )
+
+MOST_DUPLICATES = 32
 
 
 def reply(answer: BaseModel | Mapping[str, object]) -> Response:
@@ -55,10 +57,10 @@ def search_answer(search: Search, found: Found, spent: Mapping[str, float]) -> d
 
 def why_not(fates: Sequence[Told]) -> list[dict[str, object]]:
     """`WhyNot`s as plain values, without what stages say that were not reached."""
-    return [
-        {"id": one.id, **{n: v for n, v in vars(one.standing).items() if v is not None}}
-        for one in fates
+    told = [
+        {"id": one.id, **vars(one.standing), "represented_by": one.represented_by} for one in fates
     ]
+    return [{name: value for name, value in one.items() if value is not None} for one in told]
 
 
 def _marked(search: Search, found: Found, hits: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -85,13 +87,26 @@ def hits(engine: SearchEngine, direction: Way, ranking: Ranking) -> list[dict[st
     """The ranking's rows as `Hit`s, best first."""
     rows, scores = ranking.rows.tolist(), ranking.scores.tolist()
     found = [
-        {**engine.cards[direction.candidate, row], "rank": rank, "score": score}
-        for rank, (row, score) in enumerate(zip(rows, scores, strict=True))
+        {**engine.cards[direction.candidate, row], "rank": ranking.offset + place, "score": score}
+        for place, (row, score) in enumerate(zip(rows, scores, strict=True))
     ]
+    if ranking.calibrated is not None:
+        for hit, share in zip(found, ranking.calibrated.tolist(), strict=True):
+            hit["calibrated"] = share
+    if ranking.duplicates is not None:
+        for hit, others in zip(found, ranking.duplicates, strict=True):
+            hit |= _duplicates(engine, direction, others)
     if ranking.explanation is not None:
-        for rank, hit in enumerate(found):
-            hit["explanation"] = explanation(engine, ranking, ranking.explanation, rank)
+        for place, hit in enumerate(found):
+            hit["explanation"] = explanation(engine, ranking, ranking.explanation, place)
     return found
+
+
+def _duplicates(engine: SearchEngine, direction: Way, rows: RowArray) -> dict[str, object]:
+    """What a hit stands for, best first."""
+    items = engine.artifact.side(direction.candidate).items
+    shown = [items.id(row) for row in rows[:MOST_DUPLICATES].tolist()]
+    return {"duplicates": shown, "n_duplicates": len(rows)}
 
 
 def explanation(
@@ -144,5 +159,6 @@ def index_answer(engine: SearchEngine, limits: Limits) -> IndexAnswer:
         lists=manifest.lists,
         budget=manifest.budget,
         quality=manifest.quality,
+        metadata_fields=list(engine.metadata_fields),
         limits=limits,
     )

@@ -63,9 +63,9 @@ class Batch:
         search, options = one.search, plan.options
         if (own := own_id(search)) is not None:
             row = self.engine.require_row(search.direction.candidate, own)
-            ranking = without(ranking, row, options.k)
+            ranking = without(ranking, row, options)
         spent = {"encode": one.milliseconds, **ranking.milliseconds}
-        told = fates(self.engine, search, options, one.embedding)
+        told = fates(self.engine, search, options, one.embedding, ranking)
         return Found(self.engine, ranking, spent, plan.degraded, told)
 
     def _plans(self, way: Way, searches: Sequence[Search]) -> list[Plan]:

@@ -1,6 +1,8 @@
 """One opened index with its encoder and cascade: all that a request asks of the model side."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -8,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from model.artifact.items import Item
+from model.artifact.metadata import field_names
 from model.artifact.reader import Artifact, open_artifact
 from model.cascade import Cascade, SearchOptions
 from model.core.errors import DataFormatError, UnknownItemError
@@ -85,6 +88,12 @@ class SearchEngine:
     def budget(self) -> CandidateBudget:
         """How many candidates each stage keeps."""
         return self.artifact.manifest.budget
+
+    @cached_property
+    def metadata_fields(self) -> Sequence[str]:
+        """Names that filters can ask for, as far as the first items of each side tell."""
+        tables = [side.items.metadata for side in self.artifact.sides.values()]
+        return sorted({name for texts in tables for name in field_names(texts)})
 
     def accepts(self, way: Way) -> list[str]:
         """Query fields that a search in this direction can be asked with; none: not at all."""

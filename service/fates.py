@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from model.cascade import SearchOptions
+from model.cascade import Ranking, SearchOptions
 from model.core.errors import UnknownItemError
 from model.core.types import Fate, FloatArray
 from model.why_not import Standing, standings
@@ -13,22 +13,32 @@ from service.queries import Search
 
 @dataclass(frozen=True)
 class Told:
-    """An id and what became of its item."""
+    """An id, what became of its item, and the id of the hit that stands for it where one does."""
 
     id: str
     standing: Standing
+    represented_by: str | None = None
 
 
 def fates(
-    engine: SearchEngine, search: Search, options: SearchOptions, embedding: FloatArray
+    engine: SearchEngine,
+    search: Search,
+    options: SearchOptions,
+    embedding: FloatArray,
+    page: Ranking,
 ) -> tuple[Told, ...]:
-    """What became of each id in the search's `why_not`, done with these options."""
+    """What became of each id in the search's `why_not`, which these options led to this page."""
     if not search.why_not:
         return ()
     rows = {one: engine.row(search.direction.candidate, one) for one in search.why_not}
     known = {one: row for one, row in rows.items() if row is not None}
     stood = _standings(engine, search, options, embedding, known)
-    return tuple(Told(one, stood.get(one) or _nowhere(engine, one)) for one in search.why_not)
+    own = own_id(search)
+    if own is not None:
+        lone = stood[own]
+        stood = {n: standing_without(known[n], stood[n], lone, page) for n in known}
+        stood[own] = Standing(Fate.ASKED_WITH)
+    return tuple(_told(engine, search, one, stood.get(one)) for one in search.why_not)
 
 
 def _standings(
@@ -38,26 +48,26 @@ def _standings(
     embedding: FloatArray,
     rows: dict[str, int],
 ) -> dict[str, Standing]:
-    """By id; in a search for more like an item, as if that item were not there."""
-    own = own_id(search)
+    """By id, the one that asks for its like among them."""
+    way, own = search.direction, own_id(search)
     if own is not None:
-        rows = {**rows, own: engine.require_row(search.direction.candidate, own)}
-    asked = with_room(search, options)
-    found = (
-        standings(engine.cascade, search.direction, embedding, asked, list(rows.values()))
-        if rows
-        else []
-    )
-    stood = dict(zip(rows, found, strict=True))
-    if own is None:
-        return stood
-    left = {one: standing_without(each, stood[own], options.k) for one, each in stood.items()}
-    return {**left, own: Standing(Fate.ASKED_WITH)}
+        rows = {**rows, own: engine.require_row(way.candidate, own)}
+    wide = with_room(search, options)
+    found = standings(engine.cascade, way, embedding, wide, list(rows.values()))
+    return dict(zip(rows, found, strict=True))
 
 
-def _nowhere(engine: SearchEngine, item_id: str) -> Standing:
+def _told(engine: SearchEngine, search: Search, item_id: str, standing: Standing | None) -> Told:
+    if standing is None:
+        return Told(item_id, Standing(_elsewhere(engine, item_id)))
+    hit = standing.represented_by
+    items = engine.artifact.side(search.direction.candidate).items
+    return Told(item_id, standing, None if hit is None else items.id(hit))
+
+
+def _elsewhere(engine: SearchEngine, item_id: str) -> Fate:
     try:
         engine.artifact.find(item_id)
     except UnknownItemError:
-        return Standing(Fate.UNKNOWN)
-    return Standing(Fate.OTHER_KIND)
+        return Fate.UNKNOWN
+    return Fate.OTHER_KIND

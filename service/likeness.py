@@ -20,33 +20,43 @@ def own_id(search: Search) -> str | None:
 
 
 def with_room(search: Search, options: SearchOptions) -> SearchOptions:
-    """The options with a place for the item itself, which is taken out again."""
-    return options if own_id(search) is None else replace(options, k=options.k + 1)
+    """The options of all hits up to the last one wanted, with a place for the item itself."""
+    if own_id(search) is None:
+        return options
+    return replace(options, offset=0, k=options.depth + 1)
 
 
-def without(ranking: Ranking, row: int, k: int) -> Ranking:
-    """The best k without an item's row, every rank as if it were not in the gallery."""
-    places = np.flatnonzero(ranking.rows != row)[:k]
-    shown = ranking.explanation
-    explanation = None if shown is None else _left(shown, ranking.rows == row, places)
+def without(ranking: Ranking, row: int, options: SearchOptions) -> Ranking:
+    """The page of hits that the options want, every rank as if the item had not been there.
+
+    Near-duplicates that the item itself stands for are left out with it.
+    """
+    own = ranking.rows == row
+    places = np.flatnonzero(~own)[options.offset : options.depth]
+    shown, shares, others = ranking.explanation, ranking.calibrated, ranking.duplicates
     return replace(
         ranking,
         rows=ranking.rows[places],
         scores=ranking.scores[places],
-        explanation=explanation,
+        explanation=None if shown is None else _left(shown, own, places),
+        calibrated=None if shares is None else shares[places],
+        duplicates=None if others is None else [others[p][others[p] != row] for p in places],
+        offset=options.offset,
     )
 
 
-def standing_without(standing: Standing, own: Standing, k: int) -> Standing:
-    """The same as if the item of the standing `own` were not in the gallery, k hits wanted."""
+def standing_without(row: int, standing: Standing, own: Standing, page: Ranking) -> Standing:
+    """The same as if the item of the standing `own` were not in the gallery, with this page."""
     lowered = {name: _lowered(getattr(standing, name), getattr(own, name)) for name in RANKS}
     kept = {
         "kept_by_hash": _fewer(standing.kept_by_hash, own.pq_score is not None),
         "kept_by_pq": _fewer(standing.kept_by_pq, own.score is not None),
     }
-    rank, fate = lowered["rank_after_rerank"], standing.fate
-    if rank is not None:
-        fate = Fate.FOUND if rank < k else Fate.RERANK
+    fate = standing.fate
+    if fate is Fate.FOUND and not (page.rows == row).any():
+        # One more hit was asked for than is shown, and those of the pages before.
+        first = page.scores.max(initial=-np.inf)
+        fate = Fate.EARLIER if page.offset and (standing.score or 0) >= first else Fate.RERANK
     return replace(standing, fate=fate, **lowered, **kept)
 
 

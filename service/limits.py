@@ -15,5 +15,8 @@ class Limits(Frozen):
     max_text_words: int = Field(default=256, ge=1)
     max_k: int = Field(default=1000, ge=1)
     max_candidates: int = Field(default=8192, ge=1)
+    max_exact: int = Field(default=20_000, ge=1)
+    max_filter_conditions: int = Field(default=32, ge=1)
+    max_filter_values: int = Field(default=1000, ge=1)
     max_queries: int = Field(default=64, ge=1)
     max_timeout_ms: int = Field(default=10_000, ge=1)

@@ -54,6 +54,8 @@ _TABLE: Mapping[type[MeetError], tuple[int, str]] = {
     core.ImageRejectedError: (422, "The image cannot be used"),
     core.TextRejectedError: (422, "The text cannot be used"),
     core.VectorRejectedError: (422, "The vector cannot be used"),
+    core.FilterRejectedError: (422, "The filter cannot be used"),
+    core.UncalibratedError: (422, "The index has nothing to compare scores with"),
     core.InputError: (422, "The input breaks a rule"),
 }
 

@@ -1,9 +1,11 @@
 """What requests and answers look like on the wire."""
 
+import json
 from typing import Annotated, ClassVar, Self, TypeAlias
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
@@ -41,14 +43,45 @@ class SearchFields(Frozen):
     candidates: int | None = Field(
         default=None,
         ge=1,
-        description="items that are re-ranked (never fewer than k), up to the index's "
-        "`limits.max_candidates`; else what its `budget` says",
+        description="items that are re-ranked, up to the index's `limits.max_candidates`; else "
+        "what its `budget` says. Hits behind them follow by cosine",
     )
     timeout_ms: int | None = Field(
         default=None,
         ge=1,
         description="time for the answer, at most the index's `limits.max_timeout_ms`, which is "
         "also the default; where it is short the answer says in `degraded` what was left out",
+    )
+    offset: int = Field(
+        default=0,
+        ge=0,
+        description="hits left out before the first; pages of one ranking fit together as long as "
+        "offset + k stays within the index's `limits.max_candidates`",
+    )
+    filter: dict[str, JsonValue] | None = Field(
+        default=None,
+        description="conditions on metadata, all to be fulfilled: a field's value, or an object of "
+        "`eq`, `in`, `gt`, `gte`, `lt`, `lte`. Numbers compare as numbers, texts by code points "
+        "(so do ISO dates), values of other kinds never match. A list fulfils a condition if one "
+        "of its elements does, null is a field that is not there, dots reach into objects, `id` "
+        "is the item's own; a caption has its image's metadata",
+        examples=[{"licence": "CC0", "row": {"gte": 30}}],
+    )
+    exact: bool = Field(
+        default=False,
+        description="re-rank every item that the filter leaves, up to the index's "
+        "`limits.max_exact`",
+    )
+    min_score: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="leave out hits whose `calibrated` score is lower; needs a bank",
+    )
+    collapse: int | None = Field(
+        default=None,
+        ge=0,
+        description="of hits whose hash codes differ in at most so many bits only the best stays",
     )
     why_not: list[str] | None = Field(
         default=None,
@@ -134,10 +167,21 @@ class ImageSearch(SearchFields, ImageQueryFields):
     )
 
 
+def _from_text(value: object) -> object:
+    """What a form's text says as JSON."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError) as error:
+        raise ValueError("Input should be a JSON object") from error
+
+
 class ImageUpload(SearchFields, Shift):
     """A search for captions by a file in a form; lists and objects are sent as JSON."""
 
     image: bytes = Field(json_schema_extra={"type": "string", "format": "binary"})
+    filter: Annotated[dict[str, JsonValue] | None, BeforeValidator(_from_text)] = Field(
+        default=None, description="conditions on metadata, as JSON"
+    )
 
 
 class SimilarSearch(SearchFields, Shift):
@@ -183,11 +227,22 @@ class Hit(Answer):
     score: float
     caption: str | None = None
     image: str | None = Field(default=None, description="path of the picture on this server")
+    calibrated: float | None = Field(
+        default=None,
+        description="the share of the bank's items that are less similar to the query: how far "
+        "the hit stands out, not how likely it is right; left out without a bank",
+    )
     metadata: dict[str, JsonValue]
     same_image: bool | None = Field(
         default=None,
         description="in answers about an item of the gallery: true where the hit belongs to the "
         "same image, as its own captions do",
+    )
+    duplicates: list[str] | None = Field(
+        default=None, description="with `collapse`: ids of the candidates that the hit stands for"
+    )
+    n_duplicates: int | None = Field(
+        default=None, description="how many these are; the ids of the first 32 are listed"
     )
     explanation: Explanation | None = None
 
@@ -209,7 +264,11 @@ class WhyNot(Answer):
     rank_after_pq: int | None = None
     kept_by_pq: int | None = Field(default=None, description="how many the stage kept")
     score: float | None = None
+    calibrated: float | None = None
     rank_after_rerank: int | None = None
+    represented_by: str | None = Field(
+        default=None, description="collapsed: the id of the hit that the item is a duplicate of"
+    )
 
 
 class SearchAnswer(Answer):
@@ -220,7 +279,7 @@ class SearchAnswer(Answer):
     rerank: str = Field(description="how the hits were ordered in the end")
     degraded: list[str] = Field(
         description="what the time did not allow, in the order it is given up: the re-ranking "
-        "asked for, the relationship, the number of candidates"
+        "asked for, the relationship, the exact search, the number of candidates"
     )
     hits: list[Hit]
     milliseconds: dict[str, float] = Field(
@@ -269,6 +328,9 @@ class IndexAnswer(Answer):
     lists: str = Field(description="where reverse lists come from: stored or lazy")
     budget: CandidateBudget
     quality: dict[str, JsonValue]
+    metadata_fields: list[str] = Field(
+        default=[], description="fields that filters can ask for, as far as the first items tell"
+    )
     limits: Limits
 
 

@@ -15,6 +15,7 @@ from service.answer_cache import AnswerCache, AnswerKey
 from service.answers import search_answer, timed
 from service.asked import Asked, Several, entries, move_of
 from service.checks import base64_bytes, check_limit, checked_text
+from service.choosing import check_choice, filter_of, prepare
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
 from service.errors import DeadlineError, InvalidRequestError
@@ -60,6 +61,7 @@ class Searcher:
         ready = await self._ready(way, asked, self._deadline(asked), self.limits.max_pixels)
         if (kept := await self._kept(ready)) is not None:
             return kept
+        await prepare(self.dispatcher, self.engine, ready.search, self.limits)
         return self._answer(ready, await self.dispatcher.search(ready.search))
 
     async def several(self, way: Way, asked: Several) -> list[Outcome[Answer]]:
@@ -109,6 +111,8 @@ class Searcher:
             for part, answer in zip(parts, kept, strict=True)
             if isinstance(part, _Ready) and answer is None
         ]
+        if asked:  # all of them share one filter
+            await prepare(self.dispatcher, self.engine, asked[0].search, self.limits)
         found = await self.dispatcher.search_all([one.search for one in asked])
         told = iter(
             one if isinstance(one, Exception) else self._answer(ready, one)
@@ -124,7 +128,7 @@ class Searcher:
         query = await self._query(way, asked, deadline, pixels)
         options, why_not = self._options(asked), tuple(asked.why_not or ())
         search = Search(way, query, options, deadline, move, why_not)
-        key = AnswerKey(self.engine.version, way, asked, self.engine.budget)
+        key = AnswerKey(self.engine.version, way, asked, self.engine.budget, options.reach)
         spent = {"decode": _milliseconds(began)} if isinstance(query, ImageQuery) else {}
         return _Ready(search, key, spent)
 
@@ -179,13 +183,26 @@ class Searcher:
         budget, count = self.engine.budget, search.candidates
         if count is not None:
             budget = budget.model_copy(update={"at_least": count, "max_pq": count})
-        return SearchOptions(search.k, search.rerank, budget, search.explain)
+        return SearchOptions(
+            search.k,
+            search.rerank,
+            budget,
+            search.explain,
+            offset=search.offset,
+            filter=filter_of(search.filter),
+            exact=search.exact,
+            calibrate=True,
+            min_score=search.min_score,
+            collapse=search.collapse,
+            reach=self.limits.max_candidates,
+        )
 
     def _check(self, way: Way, search: SearchFields) -> None:
         """Refuse what the limits or the gallery do not allow, before anything is encoded."""
         check_limit("k", search.k, self.limits.max_k)
         check_limit("candidates", search.candidates or 0, self.limits.max_candidates)
         self.engine.require_candidates(way)
+        check_choice(self.engine, way, search, self.limits)
         self.engine.cascade.second.mode_of(way, search.rerank)
 
 

@@ -132,9 +132,8 @@ class CandidateBudget(Frozen):
     max_hash: int = 8192
     max_pq: int = 1024
 
-    def counts(self, n_items: int, k: int) -> tuple[int, int]:
+    def counts(self, n_items: int) -> tuple[int, int]:
         """(C1, C2): candidates kept by the Hamming stage and of these by the PQ stage."""
-        floor = max(self.at_least, k)
-        second = min(n_items, max(floor, min(int(self.keep_pq * n_items), self.max_pq)))
+        second = min(n_items, max(self.at_least, min(int(self.keep_pq * n_items), self.max_pq)))
         first = min(n_items, max(second, min(int(self.keep_hash * n_items), self.max_hash)))
         return first, second

@@ -3,7 +3,7 @@
 import numpy as np
 
 from model.core.errors import VectorRejectedError
-from model.core.types import ByteArray, FloatArray, RowArray
+from model.core.types import ByteArray, FloatArray, RankArray, RowArray
 
 LEAST_LENGTH = 1e-3  # half precision leaves about 3e-4 of a unit vector minus itself
 
@@ -60,3 +60,11 @@ def pack_signs(hash_space: FloatArray) -> ByteArray:
 def best_rows(scores: FloatArray, rows: RowArray, count: int) -> RowArray:
     """Positions (count,) of the highest scores, best first; equal scores by lower row."""
     return np.lexsort((rows, -scores))[:count]
+
+
+def bit_distances(codes: ByteArray, code: ByteArray) -> RankArray:
+    """Differing bits (N,) between packed codes (N, K/8) and one code (K/8,)."""
+    return np.asarray(_BITS[codes ^ code].sum(axis=-1, dtype=np.int32))
+
+
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)

@@ -3,8 +3,10 @@
 from fastapi import APIRouter, Request, Response
 
 from model.core.errors import (
+    FilterRejectedError,
     ImageRejectedError,
     TextRejectedError,
+    UncalibratedError,
     UnknownItemError,
     UnsupportedInputError,
     UnsupportedRerankError,
@@ -51,6 +53,8 @@ COMMON = (
     TextRejectedError,
     UnknownItemError,
     VectorRejectedError,
+    FilterRejectedError,
+    UncalibratedError,
     MissingModalityError,
     UnsupportedInputError,
     UnsupportedRerankError,

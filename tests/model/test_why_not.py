@@ -2,10 +2,15 @@
 
 import math
 from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from model.cascade import SearchOptions
+from model.cascade import Cascade, SearchOptions
+from model.core.filters import Filter
 from model.core.types import WAYS, Fate, RerankMode, Way
 from model.why_not import Standing, standings
 from tests.model.test_cascade import (
@@ -52,8 +57,9 @@ def expected(slow: Stages, row: int) -> dict[str, object]:
 
 
 def said(standing: Standing) -> dict[str, object]:
+    scores = ("pq_score", "score", "calibrated")
     shown = {name: value for name, value in vars(standing).items() if value is not None}
-    return {name: value for name, value in shown.items() if name not in ("pq_score", "score")}
+    return {name: value for name, value in shown.items() if name not in scores}
 
 
 @pytest.mark.parametrize(
@@ -96,3 +102,64 @@ def test_a_hit_stands_as_its_explanation_says(world: World, mode: RerankMode) ->
 def test_nothing_asked_is_nothing_told(world: World) -> None:
     [query] = make_queries(1)
     assert standings(world.cascade, WAYS[0], query, SearchOptions(K), []) == []
+
+
+CHOICES: dict[str, dict[str, Any]] = {
+    "page": {"offset": 7},
+    "exact": {"exact": True},
+    "filter": {"filter": Filter.of({"even": True})},
+    "filtered page": {"filter": Filter.of({"even": True}), "offset": 4, "exact": True},
+    "least score": {"min_score": 0.9, "calibrate": True},
+    "collapsed": {"collapse": 4},
+    "collapsed page": {"collapse": 4, "offset": 3, "min_score": 0.5, "calibrate": True},
+}
+
+
+@dataclass(frozen=True)
+class Even:
+    """Knows which items have an even row, whatever it is asked."""
+
+    count: int
+
+    def mask(self, _: Filter) -> NDArray[np.bool_]:
+        return np.equal(np.arange(self.count) % 2, 0)
+
+
+@pytest.fixture(scope="module")
+def choosy(world: World) -> Cascade:
+    """The same world with a matcher and a bank, each modality the other's."""
+    sides = {
+        modality: replace(side, matcher=Even(len(side)))
+        for modality, side in world.cascade.sides.items()
+    }
+    return Cascade(world.heads, sides, SECOND, world.embeddings)
+
+
+@pytest.mark.parametrize("chosen", CHOICES)
+@pytest.mark.parametrize("way", WAYS[::3], ids=str)
+def test_what_was_chosen_decides_the_fates(choosy: Cascade, way: Way, chosen: str) -> None:
+    [query] = make_queries(1, seed=9)
+    options = SearchOptions(K, budget=BUDGET, explain=True, **CHOICES[chosen])
+    rows = list(range(COUNTS[way.candidate]))
+    found = standings(choosy, way, query, options, rows)
+    [page] = choosy.search(way, query[None], options)
+    fates = {row: one.fate for row, one in zip(rows, found, strict=True)}
+    assert {row for row in rows if fates[row] is Fate.FOUND} == set(page.rows.tolist())
+    [before] = choosy.search(way, query[None], replace(options, k=max(1, options.offset), offset=0))
+    earlier = before.rows.tolist() if options.offset else []
+    assert {row for row in rows if fates[row] is Fate.EARLIER} == set(earlier)
+    hidden = {row for row in rows if row % 2} if options.filter else set()
+    assert {row for row in rows if fates[row] is Fate.FILTER} == hidden
+    for row in rows:
+        stands_for = found[row].represented_by
+        assert (stands_for is not None) == (fates[row] is Fate.COLLAPSED)
+        assert stands_for is None or fates[stands_for] in (Fate.FOUND, Fate.EARLIER)
+        if fates[row] is Fate.MIN_SCORE:
+            assert (found[row].calibrated or 0) < CHOICES[chosen]["min_score"]
+    duplicates = page.duplicates or []
+    for hit, others in zip(page.rows.tolist(), duplicates, strict=False):
+        assert all(found[row].represented_by == hit for row in others.tolist())
+    if options.exact:
+        assert not {Fate.HASH, Fate.PQ} & set(fates.values())
+    ranks = [one.rank_after_hash for one in found if one.fate is not Fate.FILTER]
+    assert sorted(rank for rank in ranks if rank is not None) == list(range(len(ranks)))

@@ -98,6 +98,7 @@ async def test_a_packed_request_is_the_same_request(
     picture = world.image_path(9).read_bytes()
     cases: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         (T2I, same := {"query": "a red dog", "k": 7, "rerank": "none", "explain": True}, same),
+        (T2I, chosen := {"query": "a", "filter": {"row": {"gte": 3}}, "offset": 2}, chosen),
         (T2I, {"vector": vector.tobytes()}, {"vector": vector.tolist()}),
         (T2I, moved := {"vector": vector.tolist(), "minus": ["a bus"]}, moved),
         (I2T, {"image": picture}, {"image": b64encode(picture).decode()}),

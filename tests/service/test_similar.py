@@ -160,3 +160,40 @@ async def test_a_gallery_of_one_kind_finds_that_kind(
     assert accepts["image-to-image"] == ["id"]
     assert accepts["text-to-text"] == []
     assert accepts["text-to-image"] == ["query", "vector"]
+
+
+@pytest.mark.parametrize("modality", Modality)
+async def test_pages_of_one_kind_fit_together_without_the_item(
+    client: httpx.AsyncClient, engine: SearchEngine, modality: Modality
+) -> None:
+    side = engine.artifact.side(modality)
+    body = {"id": side.items[9].id, "candidates": len(side), "explain": True}
+    whole = await similar(client, **body, k=30)
+    pages = [await similar(client, **body, k=10, offset=start) for start in (0, 10, 20)]
+    assert [hit for page in pages for hit in page["hits"]] == whole["hits"]
+    assert [hit["rank"] for hit in pages[2]["hits"]] == list(range(20, 30))
+    told = await similar(
+        client, **body, k=5, offset=5, why_not=[hit["id"] for hit in whole["hits"][:12]]
+    )
+    fates = [one["fate"] for one in told["why_not"]]
+    assert fates == ["earlier"] * 5 + ["found"] * 5 + ["rerank"] * 2
+
+
+async def test_filters_and_collapsing_hold_among_items_of_one_kind(
+    client: httpx.AsyncClient, world: World
+) -> None:
+    answer = await similar(client, id=world.ids[5], k=60, filter={"row": {"gte": 30}})
+    assert {hit["id"] for hit in answer["hits"]} == set(world.ids[30:])
+    merged = await similar(client, id=world.ids[5], k=60, candidates=60, collapse=4)
+    shown = [hit["id"] for hit in merged["hits"]]
+    hidden = [one for hit in merged["hits"] for one in hit["duplicates"]]
+    assert world.ids[5] not in shown + hidden
+    assert len(set(shown + hidden)) == len(shown + hidden)
+    told = await similar(client, id=world.ids[5], k=60, candidates=60, collapse=4,
+                         why_not=[*hidden[:3], *shown[:3]])  # fmt: skip
+    owners = {one: hit["id"] for hit in merged["hits"] for one in hit["duplicates"]}
+    for one in told["why_not"]:
+        if one["id"] in owners:
+            assert (one["fate"], one["represented_by"]) == ("collapsed", owners[one["id"]])
+        else:
+            assert one["fate"] == "found"

@@ -1,6 +1,7 @@
 """What a person asks next: more like a hit, further hits, and where an expected one went."""
 
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -92,7 +93,7 @@ def paged(page: Page, site: str, count: int) -> list[dict[str, object]]:
     asked: list[dict[str, object]] = []
 
     def page_of(route: Route) -> None:
-        body = route.request.post_data_json
+        body: dict[str, Any] = route.request.post_data_json or {}
         asked.append(body)
         start = body.get("offset", 0)
         if start >= 30:
