@@ -92,8 +92,7 @@ export function createHits(place, index, pictures, { open, ask }) {
 }
 
 /** What else is to be known of a hit at a glance. */
-function marks({ same_image: own, duplicates = [] }) {
-  const count = duplicates.length;
+function marks({ same_image: own, duplicates = [], n_duplicates: count = duplicates.length }) {
   return [
     own && h("span", { class: "mark-own" }, "same picture"),
     count > 0 && h("span", { class: "mark-near", title: `${count} near-duplicates` }, `+${count}`),

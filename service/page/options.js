@@ -23,6 +23,7 @@ const CONTROLS = [
   {
     name: "k",
     label: "Results",
+    main: true,
     kind: "choice",
     offered: () => true,
     choices: (index) => K_CHOICES.filter((k) => k <= index.limits.max_k),
@@ -33,6 +34,7 @@ const CONTROLS = [
   {
     name: "rerank",
     label: "Ranking",
+    main: true,
     kind: "choice",
     offered: (index) => index.rerank.length > 1,
     choices: (index) => index.rerank,
@@ -61,12 +63,22 @@ export function createOptions(place, index, onChange) {
   };
   const show = () => {
     const focused = place.contains(document.activeElement) ? document.activeElement : null;
-    const fields = controls.map((control) =>
-      (control.field ?? field)(control, values[control.name], index, (v) => changed(control, v)),
+    const shown = (control) =>
+      (control.field ?? field)(control, values[control.name], index, (v) => changed(control, v));
+    const [always, others] = [true, false].map((main) =>
+      controls.filter((control) => Boolean(control.main) === main),
     );
-    place.replaceChildren(...fields);
+    place.replaceChildren(...always.map(shown), ...(others.length ? [more(others, shown)] : []));
     if (focused) sameField(place, focused)?.focus();
   };
+
+  /** The controls that most searches leave alone: behind one button, open where one is set. */
+  function more(others, shown) {
+    const set = others.filter((control) => values[control.name] !== fallback(control));
+    const open = place.querySelector("details")?.open || set.length > 0;
+    const fields = h("div", { class: "more-fields" }, ...others.map(shown));
+    return h("details", { class: "more-options", open }, h("summary", {}, "Options"), fields);
+  }
 
   return {
     read(parameters) {

@@ -24,13 +24,13 @@ def similar_ids(api: httpx.Client, **body: object) -> list[str]:
 def test_more_like_a_picture_are_pictures_and_a_click_gives_its_captions(
     new_page: NewPage, site: str, api: httpx.Client, world: World
 ) -> None:
-    page = new_page(f"{site}/?q=a+red+dog&k=100")
+    page = new_page(f"{site}/?q=a+red+dog&k=120")
     page.get_by_role("button", name="Similar pictures: a/image").click()
     expect(page.get_by_role("status")).to_contain_text("59 pictures for a/image")
     assert "id=a%2Fimage&in=image-to-image" in page.url
-    assert shown_ids(page) == similar_ids(api, id="a/image", k=100)
+    assert shown_ids(page) == similar_ids(api, id="a/image", k=120)
     page.locator("#ways").get_by_role("button", name="Captions for this picture").click()
-    expect(page.get_by_role("status")).to_contain_text("100 captions for a/image")
+    expect(page.get_by_role("status")).to_contain_text("120 captions for a/image")
     assert "id=a%2Fimage&in=image-to-text" in page.url
     own = page.locator(".hits .open", has_text=world.captions[2]).first
     expect(own.locator(".mark-own")).to_have_text("same picture")
@@ -56,9 +56,11 @@ def test_a_chosen_ranking_is_not_asked_for_among_items_of_one_kind(
     new_page: NewPage, site: str
 ) -> None:
     page = new_page(f"{site}/?q=a+red+dog&rerank=reference")
+    expect(page.get_by_role("status")).to_contain_text("20 pictures")
+    first = shown_ids(page)[0]
     with page.expect_request("**/search/similar") as asked:
         page.locator(".hits .more").first.click()
-    assert asked.value.post_data_json == {"id": shown_ids(page)[0], "k": 20}
+    assert asked.value.post_data_json == {"id": first, "k": 20}
     expect(page.get_by_role("status")).to_contain_text("20 pictures for")
     page.locator("#ways button").click()
     expect(page).to_have_url(re.compile("in=image-to-text&k=20&rerank=reference"))
@@ -147,6 +149,7 @@ def test_exact_search_and_merged_duplicates_are_switches_of_an_index_that_has_th
     answer = httpx.post(f"{site}/search/text-to-image", json={"query": "a dog", "k": 10}).json()
     answer["hits"][0]["duplicates"] = ["photo-07", "a/image"]
     page.route("**/search/text-to-image", lambda route: route.fulfill(json=answer))
+    page.get_by_text("Options").click()
     page.get_by_label("Exact search").check()
     expect(page).to_have_url(re.compile("exact=true"))
     with page.expect_request("**/search/text-to-image") as asked:

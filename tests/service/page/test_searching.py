@@ -215,19 +215,21 @@ def test_ranking_modes_are_those_of_the_index(new_page: NewPage, site: str) -> N
     expect(ranking).to_be_focused()
 
 
-def test_filters_are_offered_by_an_index_that_lists_metadata(new_page: NewPage, site: str) -> None:
-    page = new_page(site)
-    expect(page.get_by_role("button", name="Add filter")).to_have_count(0)
-    with_index(page, metadata_fields=["row", "licence"])
-    page.route("**/search/**", lambda route: route.fulfill(status=404))
-    search(page, "a red dog")
+def test_filters_ask_for_what_the_index_holds(
+    new_page: NewPage, site: str, api: httpx.Client
+) -> None:
+    page = new_page(f"{site}/?q=a+red+dog")
+    page.get_by_text("Options").click()
     page.get_by_role("button", name="Add filter").click()
+    page.get_by_label("field of filter 1").select_option("row")
     page.get_by_label("comparison of filter 1").select_option("gte")
     with page.expect_request("**/search/text-to-image") as asked:
-        page.get_by_label("value of filter 1").fill("30")
+        page.get_by_label("value of filter 1").fill("50")
         page.keyboard.press("Enter")
     body = asked.value.post_data_json
-    assert body == {"query": "a red dog", "k": 20, "filter": {"row": {"gte": 30}}}
+    assert body == {"query": "a red dog", "k": 20, "filter": {"row": {"gte": 50}}}
+    expect(page.get_by_role("status")).to_contain_text("10 pictures")
+    assert shown_ids(page) == ids_of(api, "a red dog", filter={"row": {"gte": 50}})
     with page.expect_request("**/search/text-to-image") as asked:
         page.get_by_role("button", name="Remove filter 1").click()
     assert asked.value.post_data_json == {"query": "a red dog", "k": 20}
