@@ -25,7 +25,8 @@ from model.artifact.reader import Artifact, open_artifact
 from model.cascade import Cascade, SearchOptions
 from model.core.errors import InputError, MeetError
 from model.core.types import Direction, FloatArray, Modality
-from model.data.images import ImageLimits, decode_image
+from model.data.image_limits import ImageLimits
+from model.data.images import decode_image
 from model.encoders.opening import open_encoder
 from model.encoders.protocols import Encoder
 

@@ -73,7 +73,7 @@ def measure() -> dict[str, float]:
     flat = FlatIndex(bank[DIRECTION.query])
     second = _learned(StageTwo(weights={DIRECTION: weights}), pairs, rng)
     rows, table = np.arange(CANDIDATES), _Table(lists)
-    shortlist = Shortlist(DIRECTION, query, hash_space, rows, candidates, cosines, table)
+    shortlist = Shortlist.of(DIRECTION, query, hash_space, rows, candidates, table)
     return {
         f"relationship, {CANDIDATES} candidates": _median(
             lambda: relationship(cosines, lists, weights, said)

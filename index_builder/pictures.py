@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from model.core.errors import DataFormatError, ImageRejectedError
-from model.data.images import ImageLimits, load_image
+from model.data.image_limits import ImageLimits
+from model.data.images import load_image
 from model.data.records import ImageRef
 
 THUMBNAIL_SIDE = 256

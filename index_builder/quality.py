@@ -90,8 +90,8 @@ def _percent(shares: Sequence[float] | NDArray[np.bool_]) -> float:
 def _measure(
     artifact: Artifact, cascade: Cascade, direction: Direction, queries: Queries
 ) -> Measured:
-    side, options = artifact.side(direction.candidate), SearchOptions()
-    n_hash, n_pq = artifact.manifest.budget.counts(len(side), options.k)
+    side = artifact.side(direction.candidate)
+    n_hash, n_pq = artifact.manifest.budget.counts(len(side))
     base, tops = _exact(side, queries)
     hashed = _hash_rows(cascade, direction, queries, side, n_hash)
     wide = SearchOptions(k=n_pq, budget=artifact.manifest.budget)

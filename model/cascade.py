@@ -5,32 +5,21 @@ are ordered after every stage by (score, row), best first.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.ann.faiss_door import HammingIndex
-from model.ann.halves import widened
-from model.ann.selection import top_positions
+from model.artifact.matching import matchers_of
 from model.artifact.reader import Artifact
-from model.core.errors import CodeShapeError, InputError, UnsupportedInputError
-from model.core.types import (
-    ByteArray,
-    CandidateBudget,
-    Direction,
-    FloatArray,
-    Interval,
-    Modality,
-    RankArray,
-    RerankMode,
-    RowArray,
-)
-from model.core.vectors import pack_signs
-from model.heads.heads import Heads, ModalityHead
-from model.heads.product_quantiser import adc_scores, lookup_tables
-from model.rerankers.ordering import AppliedRerank, Reranked
+from model.core.errors import CodeShapeError, UncalibratedError, UnsupportedInputError
+from model.core.filters import Filter
+from model.core.types import ByteArray, FloatArray, Interval, Modality, RowArray, Way
+from model.heads.heads import Heads
+from model.rerankers.ordering import AppliedRerank
 from model.rerankers.second_stage import SecondStage, Shortlist
 from model.reverse_lists.fetched import fetched
 from model.reverse_lists.layers import (
@@ -40,6 +29,15 @@ from model.reverse_lists.layers import (
     ReverseListSource,
     StoredLists,
 )
+from model.search.calibration import Background
+from model.search.listing import Listed
+from model.search.options import SearchOptions as SearchOptions
+from model.search.picking import Picker
+from model.search.ranking import Explanation as Explanation
+from model.search.ranking import Ranking as Ranking
+from model.search.ranking import Times, ranking_of
+from model.search.selection import Matcher, Selection, Selections
+from model.search.stage_one import Candidates, Hashed, Query, StageOne
 
 HASH_BLOCK = 64
 LIST_CACHE_BYTES = 64 << 20
@@ -54,93 +52,18 @@ class CandidateSide:
     pq_codes: ByteArray  # (N, M), may be memory-mapped
     embeddings: NDArray[np.floating]  # (N, D) unit rows, may be memory-mapped
     lists: ReverseListSource | None = None
+    matcher: Matcher | None = None  # what filters are asked of
 
     def __len__(self) -> int:
         return len(self.hamming)
 
 
 @dataclass(frozen=True)
-class SearchOptions:
-    """How many hits, in which order, from how many candidates, and whether to explain.
-
-    `rerank` None is the index's own default, which `SecondStage` knows.
-    """
-
-    k: int = 10
-    rerank: RerankMode | None = None
-    budget: CandidateBudget = field(default_factory=CandidateBudget)
-    explain: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse a search for nothing.
-
-        Raises:
-            InputError: k is below 1.
-        """
-        if self.k < 1:
-            raise InputError(f"k needs to be at least 1, got {self.k}")
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Every stage's view of the hits, each array (k,) in the order of the hits, rank 0 = best.
-
-    Without reverse lists, and in mode `none`, the reverse rank is -1 and complementarity 0. In
-    mode `reference` complementarity is the rank term, which alone orders the top 15; in mode
-    `pillar`, which reads no lists, it is the refined cosine, which alone orders the network's
-    shortlist, and 0 behind that. Expansion is what a bank of pairs adds, 0 without one.
-    """
-
-    hamming_distance: RankArray
-    pq_score: FloatArray
-    consistency: FloatArray
-    reverse_rank: RankArray
-    complementarity: FloatArray
-    expansion: FloatArray
-    rank_after_hash: RankArray
-    rank_after_pq: RankArray
-    rank_after_rerank: RankArray
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """One query's hits, best first, and what the cascade did for them."""
-
-    rows: RowArray  # (k,)
-    scores: FloatArray  # (k,), non-increasing
-    rerank: AppliedRerank
-    milliseconds: Mapping[str, float]  # hash, pq, rerank; what is done at once is shared
-    explanation: Explanation | None = None
-    spans: Mapping[str, Interval] = field(default_factory=dict)  # when each of them was done
-
-
-@dataclass(frozen=True)
-class _Query:
-    """What is asked, with a mode that is named."""
-
-    embedding: FloatArray  # (D,)
-    options: SearchOptions
-
-
-@dataclass(frozen=True)
-class _Hashed:
-    """A query after the Hamming stage: candidates (C1,) by (distance, row)."""
-
-    query: _Query
-    milliseconds: float
-    span: Interval
-    hash_space: FloatArray  # (K,)
-    rows: RowArray
-    distances: RankArray
-
-
-@dataclass(frozen=True)
 class _Quantised:
-    """Candidates (C2,) by (PQ score, row); `places` are their positions after the hash stage."""
+    """A query after Stage I."""
 
-    rows: RowArray
-    places: RowArray
-    scores: FloatArray
+    hashed: Hashed
+    candidates: Candidates  # (C2,) by (PQ score, row)
     span: Interval
 
 
@@ -152,19 +75,31 @@ class Kept:
     by_pq: RowArray  # (C2,)
 
 
+NO_BANKS: Mapping[Modality, NDArray[np.floating]] = MappingProxyType({})
+
+
 class Cascade:
     """Searches either direction between two sides; safe to share between threads on a CPU."""
 
     def __init__(
-        self, heads: Heads, sides: Mapping[Modality, CandidateSide], second: SecondStage
+        self,
+        heads: Heads,
+        sides: Mapping[Modality, CandidateSide],
+        second: SecondStage,
+        banks: Mapping[Modality, NDArray[np.floating]] = NO_BANKS,
     ) -> None:
         """Take the heads, the modalities that can be searched, and Stage II.
+
+        Scores are calibrated against banks (B, D) of unit rows.
 
         Raises:
             CodeShapeError: a side's parts differ in length or do not fit the heads.
         """
         self.heads, self.second = heads, second
         self.sides = {m: _mapped(heads, m, side) for m, side in sides.items()}
+        self._selections = Selections()
+        self._all = {m: Selection.all(side.hamming) for m, side in self.sides.items()}
+        self._backgrounds = {m: Background(np.asarray(b)) for m, b in banks.items() if len(b)}
 
     @classmethod
     def from_artifact(
@@ -179,31 +114,36 @@ class Cascade:
         Stored lists are read from their table. Lazy ones are looked for in process memory
         (`cache_bytes` a side, by default `list_cache_bytes`), and else computed.
         """
+        matchers = matchers_of(artifact)
         sides = {
             modality: CandidateSide(
                 side.hamming.on(device),
                 side.pq_codes,
                 side.embeddings,
                 _lists(artifact, modality, cache_bytes, device),
+                matchers[modality],
             )
             for modality, side in artifact.sides.items()
         }
-        return cls(artifact.heads, sides, SecondStage.of_artifact(artifact))
+        return cls(artifact.heads, sides, SecondStage.of_artifact(artifact), artifact.banks)
 
     def search(
         self,
-        direction: Direction,
+        direction: Way,
         embeddings: FloatArray,
         options: SearchOptions | Sequence[SearchOptions],
     ) -> list[Ranking]:
         """A ranking for each query embedding (Q, D), unit rows; options for all, or one a query.
 
         A ranking does not depend on which other queries share the call. The reverse lists of a
-        block of queries are asked for at once, whatever their options.
+        block of queries are asked for at once, whatever their options. Inside one modality a
+        query is coded as the items are, and Stage II is the cosine: no lists rank items by
+        others of their own kind.
 
         Raises:
             UnsupportedInputError: the gallery holds nothing of the candidates' modality.
             UnsupportedRerankError: the gallery lacks what a mode asked for needs.
+            UncalibratedError: a least score is asked for, and there is no bank to compare with.
             CodeShapeError: the embeddings' width is not the heads'.
         """
         side = self._side(direction)
@@ -212,7 +152,7 @@ class Cascade:
             raise CodeShapeError(f"queries need shape (Q, D={dim}), got {embeddings.shape}")
         each = [options] * len(embeddings) if isinstance(options, SearchOptions) else options
         queries = [
-            _Query(np.asarray(embedding, dtype=np.float32), self._settled(one))
+            self._query(direction, np.asarray(embedding, dtype=np.float32), one)
             for embedding, one in zip(embeddings, each, strict=True)
         ]
         blocks = range(0, len(queries), HASH_BLOCK)
@@ -222,14 +162,43 @@ class Cascade:
             for ranking in self._search(direction, side, queries[start : start + HASH_BLOCK])
         ]
 
-    def kept(self, direction: Direction, embedding: FloatArray, options: SearchOptions) -> Kept:
+    def kept(self, direction: Way, embedding: FloatArray, options: SearchOptions) -> Kept:
         """What Stage I keeps for one query (D,) that is searched for with these options."""
         side = self._side(direction)
-        query = _Query(np.asarray(embedding, dtype=np.float32), self._settled(options))
-        [hashed] = self._hash(direction.query, side, [query])
-        return Kept(hashed.rows, self._quantise(direction, side, hashed).rows)
+        first = StageOne(direction, self.heads, side.hamming, side.pq_codes)
+        query = self._query(direction, np.asarray(embedding, dtype=np.float32), options)
+        [hashed] = first.hash([query])
+        return Kept(hashed.rows, first.quantise(hashed).rows)
 
-    def _side(self, direction: Direction) -> CandidateSide:
+    def selection(self, direction: Way, asked: Filter | None) -> Selection:
+        """The items that a filter leaves of a direction's candidates; kept for the next search.
+
+        Raises:
+            UnsupportedInputError: the gallery holds nothing of the candidates' modality.
+            FilterRejectedError: the candidates have no metadata at hand.
+        """
+        side, modality = self._side(direction), direction.candidate
+        if not asked:
+            return self._all[modality]
+        return self._selections.of(modality, asked, side.hamming, side.matcher)
+
+    def knows(self, direction: Way, asked: Filter | None) -> bool:
+        """Whether `selection` would answer at once."""
+        return not asked or self._selections.knows(direction.candidate, asked)
+
+    def require_calibration(self, direction: Way) -> None:
+        """Refuse a least score that nothing can be compared with.
+
+        Raises:
+            UncalibratedError: there is no bank of the candidates' modality.
+        """
+        if direction.candidate not in self._backgrounds:
+            raise UncalibratedError(
+                f"min_score needs a bank with {direction.candidate} items to compare scores with, "
+                "this index has none (--bank)"
+            )
+
+    def _side(self, direction: Way) -> CandidateSide:
         side = self.sides.get(direction.candidate)
         if side is None:
             raise UnsupportedInputError(
@@ -238,119 +207,112 @@ class Cascade:
             )
         return side
 
-    def _settled(self, options: SearchOptions) -> SearchOptions:
-        """The options with their mode named."""
-        return replace(options, rerank=self.second.mode(options.rerank))
+    def _query(self, direction: Way, embedding: FloatArray, options: SearchOptions) -> Query:
+        """A query with its mode named and its filter looked up."""
+        if options.min_score is not None:
+            self.require_calibration(direction)
+        named = replace(options, rerank=self.second.mode_of(direction, options.rerank))
+        return Query(embedding, named, self.selection(direction, options.filter))
 
     def _search(
-        self, direction: Direction, side: CandidateSide, queries: Sequence[_Query]
+        self, direction: Way, side: CandidateSide, queries: Sequence[Query]
     ) -> list[Ranking]:
         """A block's rankings: the stages one after another, each for all queries."""
-        hashed = self._hash(direction.query, side, queries)
-        quantised = [self._quantise(direction, side, query) for query in hashed]
+        first = StageOne(direction, self.heads, side.hamming, side.pq_codes)
+        quantised = [_quantised(first, hashed) for hashed in first.hash(queries)]
         began = perf_counter()
-        lists = self._lists(side.lists, queries, quantised)
-        fetched_at = perf_counter()
+        lists = self._lists(side.lists, quantised)
+        fetching = began, perf_counter()
         side = replace(side, lists=lists)
-        return [
-            self._rerank(direction, side, query, kept, (began, fetched_at), len(queries))
-            for query, kept in zip(hashed, quantised, strict=True)
-        ]
-
-    def _hash(
-        self, modality: Modality, side: CandidateSide, queries: Sequence[_Query]
-    ) -> list[_Hashed]:
-        """Each query's Hamming candidates; those that want as many are looked for together."""
-        groups: dict[int, list[int]] = {}
-        for place, query in enumerate(queries):
-            count, _ = query.options.budget.counts(len(side), query.options.k)
-            groups.setdefault(count, []).append(place)
-        found: dict[int, _Hashed] = {}
-        for count, places in groups.items():
-            began = perf_counter()
-            vectors = _hash_space(self.heads.heads[modality], [queries[p] for p in places])
-            distances, rows = side.hamming.search(pack_signs(vectors), count)
-            span = began, perf_counter()
-            share = _milliseconds(span) / len(places)
-            for place, *parts in zip(places, vectors, rows, distances, strict=True):
-                found[place] = _Hashed(queries[place], share, span, *parts)
-        return [found[place] for place in range(len(queries))]
-
-    def _quantise(self, direction: Direction, side: CandidateSide, query: _Hashed) -> _Quantised:
-        """The best C2 candidates by asymmetric PQ score."""
-        began = perf_counter()
-        codebooks = self.heads.heads[direction.candidate].codebooks
-        table = lookup_tables(codebooks, query.hash_space[None])[0]
-        scores = adc_scores(table, side.pq_codes[query.rows])
-        options = query.query.options
-        _, count = options.budget.counts(len(side), options.k)
-        places = top_positions(scores, query.rows, count)
-        return _Quantised(query.rows[places], places, scores[places], (began, perf_counter()))
+        return [self._rank(first, side, query, fetching, len(queries)) for query in quantised]
 
     def _lists(
-        self,
-        source: ReverseListSource | None,
-        queries: Sequence[_Query],
-        quantised: Sequence[_Quantised],
+        self, source: ReverseListSource | None, quantised: Sequence[_Quantised]
     ) -> ReverseListSource | None:
-        """Where Stage II reads lists: what the block's candidates need is fetched in one call."""
+        """Where Stage II reads lists: what the block's candidates need is fetched in one call.
+
+        Exact searches ask for themselves: they read all lists, a block at a time.
+        """
+        asked = [(one.hashed.query.options, one.candidates.rows) for one in quantised]
         wanted = [
-            kept.rows
-            for query, kept in zip(queries, quantised, strict=True)
-            if self.second.reads_lists(query.options.rerank)
+            rows
+            for options, rows in asked
+            if self.second.reads_lists(options.rerank) and not options.exact
         ]
         return source if source is None else fetched(source, wanted)
 
-    def _rerank(
+    def _rank(
         self,
-        direction: Direction,
+        first: StageOne,
         side: CandidateSide,
-        hashed: _Hashed,
-        kept: _Quantised,
+        asked: _Quantised,
         fetching: Interval,
         sharing: int,
     ) -> Ranking:
-        """The best k of the candidates (C2,) in the order of the mode asked for.
+        """The hits among the candidates (C2,) in the order of the mode asked for, and behind.
 
         Fetching lists was done at once for all queries that share it.
         """
         began = perf_counter()
-        options, embedding = hashed.query.options, hashed.query.embedding
-        vectors = widened(side.embeddings[kept.rows])  # (C, D)
-        shortlist = Shortlist.of(
-            direction, embedding, hashed.hash_space, kept.rows, vectors, side.lists
+        options = asked.hashed.query.options
+        picker = Picker(
+            options, self._usual(first.direction, asked.hashed.query), side.hamming.codes_of
         )
-        final = self.second.rerank(shortlist, options.rerank, options.k)
+        listed, applied = self._relisted(first.direction, side, asked, picks=options.picks)
+        parts = [(listed, picker.take(listed.rows, listed.consistency))]
+        if picker.missing and len(listed) < len(asked.hashed.query.selection):
+            behind = _behind(first, side, asked, listed)
+            parts.append((behind, picker.take(behind.rows, behind.consistency)))
         own = began, perf_counter()
         spent = {
-            "hash": hashed.milliseconds,
-            "pq": _milliseconds(kept.span),
+            "hash": asked.hashed.milliseconds,
+            "pq": _milliseconds(asked.span),
             "rerank": _milliseconds(fetching) / sharing + _milliseconds(own),
         }
-        spans = {"hash": hashed.span, "pq": kept.span, "rerank": (fetching[0], own[1])}
-        explanation = _explain(hashed, kept, final) if options.explain else None
-        rows = kept.rows[final.places]
-        return Ranking(rows, final.scores, final.applied, spent, explanation, spans)
+        spans = {"hash": asked.hashed.span, "pq": asked.span, "rerank": (fetching[0], own[1])}
+        return ranking_of(options, parts, picker, applied, Times(spent, spans))
+
+    def _usual(self, direction: Way, query: Query) -> FloatArray | None:
+        """What scores are compared with, None where that is not asked for or there is no bank."""
+        options, background = query.options, self._backgrounds.get(direction.candidate)
+        if background is None or not (options.calibrate or options.min_score is not None):
+            return None
+        return background.usual(query.embedding)
+
+    def _relisted(
+        self, direction: Way, side: CandidateSide, asked: _Quantised, *, picks: bool
+    ) -> tuple[Listed, AppliedRerank]:
+        """The candidates in the order of Stage II, as deep as they are looked at."""
+        hashed, candidates = asked.hashed, asked.candidates
+        options, most = hashed.query.options, len(candidates.rows)
+        shortlist = Shortlist.of(
+            direction,
+            hashed.query.embedding,
+            hashed.hash_space,
+            candidates.rows,
+            side.embeddings,
+            side.lists,
+        )
+        wanted = most if picks else min(options.depth, most)
+        final = self.second.rerank(shortlist, options.rerank, wanted)
+        return Listed.reranked(candidates.at(final.places), final), final.applied
 
 
-def _hash_space(head: ModalityHead, queries: Sequence[_Query]) -> FloatArray:
-    """Vectors (Q, K), query by query, so that none depends on its neighbours."""
-    return np.stack([head.query_hash_space(query.embedding) for query in queries])
+def _quantised(first: StageOne, hashed: Hashed) -> _Quantised:
+    began = perf_counter()
+    candidates = first.quantise(hashed)
+    return _Quantised(hashed, candidates, (began, perf_counter()))
 
 
-def _explain(query: _Hashed, quantised: _Quantised, final: Reranked) -> Explanation:
-    places = quantised.places[final.places]  # (k,), after the hash stage
-    return Explanation(
-        hamming_distance=query.distances[places],
-        pq_score=quantised.scores[final.places],
-        consistency=final.consistency,
-        reverse_rank=final.reverse_rank,
-        complementarity=final.complementarity,
-        expansion=final.expansion,
-        rank_after_hash=places.astype(np.int32),
-        rank_after_pq=final.places.astype(np.int32),
-        rank_after_rerank=np.arange(len(places), dtype=np.int32),
+def _behind(first: StageOne, side: CandidateSide, asked: _Quantised, listed: Listed) -> Listed:
+    """What Stage II has not seen of the items near the query, by cosine, behind what it has."""
+    candidates = first.behind(asked.hashed, asked.candidates)
+    embedding = asked.hashed.query.embedding
+    scored = Shortlist.of(
+        first.direction, embedding, asked.hashed.hash_space, candidates.rows, side.embeddings, None
     )
+    order = np.lexsort((candidates.rows, -scored.cosines))
+    return Listed.behind(candidates.at(order), scored.cosines[order], listed)
 
 
 def _mapped(heads: Heads, modality: Modality, side: CandidateSide) -> CandidateSide:

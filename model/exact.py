@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model.ann.halves import widened
 from model.ann.selection import top_positions
 from model.cascade import CandidateSide, Cascade, SearchOptions
 from model.core.types import Direction, FloatArray, RerankMode, RowArray
@@ -79,7 +78,7 @@ class ExactSearch:
             self._embedding,
             head.query_hash_space(self._embedding),
             rows,
-            widened(side.embeddings[rows]),
+            side.embeddings,
             side.lists,
         )
         found = cascade.second.rerank(shortlist, now.mode, now.keep)

@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model.core.types import CandidateBudget, Direction
+from model.core.types import CandidateBudget, Way
 from model.reverse_lists.redis_door import RedisDoor
+from model.search.options import REACH
 from service.schemas import SearchAnswer, SearchFields
 
 THREADS = 2
@@ -32,15 +33,22 @@ class AnswerKey:
     """What an answer depends on: the index version, the query, and every option."""
 
     version: str
-    direction: Direction
+    direction: Way
     search: SearchFields
     budget: CandidateBudget
+    reach: int = REACH
 
     @cached_property
     def name(self) -> str:
         """`meet:{index version}:answer:{digest}`; digesting an image takes milliseconds."""
         told = self.search.model_dump(exclude=set(NO_OPTIONS))
-        whole = [self.direction, type(self.search).__name__, self.budget.model_dump(), told]
+        whole = [
+            self.direction,
+            type(self.search).__name__,
+            self.budget.model_dump(),
+            self.reach,
+            told,
+        ]
         text = json.dumps(whole, sort_keys=True, default=_plain)
         return f"meet:{self.version}:answer:{_digest(text.encode())}"
 

@@ -1,6 +1,6 @@
 """Rankings and items turned into answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fastapi import Response
 from pydantic import BaseModel
@@ -9,19 +9,24 @@ from pydantic_core import to_json
 from model.artifact.items import Item
 from model.cascade import Explanation as Explained
 from model.cascade import Ranking
-from model.core.types import Direction, Modality
+from model.core.types import WAYS, Modality, RowArray, Way
 from model.rerankers.ordering import AppliedRerank
 from service.cards import image_link, image_of
 from service.engine import SearchEngine
+from service.fates import Told
 from service.jobs import Found
+from service.limits import Limits
 from service.metrics import STAGES
+from service.queries import Search, StoredQuery
 from service.schemas import (
     EncoderAnswer,
     Explanation,
     IndexAnswer,
     ItemAnswer,
+    SearchFields,
 )
-from service.settings import Limits
+
+MOST_DUPLICATES = 32
 
 
 def reply(answer: BaseModel | Mapping[str, object]) -> Response:
@@ -33,23 +38,40 @@ def reply(answer: BaseModel | Mapping[str, object]) -> Response:
     return Response(content, media_type="application/json")
 
 
-def search_answer(
-    direction: Direction, found: Found, spent: Mapping[str, float]
-) -> dict[str, object]:
+def search_answer(search: Search, found: Found, spent: Mapping[str, float]) -> dict[str, object]:
     """A `SearchAnswer` as plain values, without its empty fields.
 
     `spent` holds the milliseconds outside the device's thread. Models of ten hits would take
     longer to make than the hits to find.
     """
-    milliseconds = {**found.milliseconds, **spent}
-    return {
+    answer: dict[str, object] = {
         "index_version": found.engine.version,
-        "direction": direction.value,
+        "direction": search.direction.value,
         "rerank": found.ranking.rerank.value,
         "degraded": found.degraded,
-        "hits": hits(found.engine, direction, found.ranking),
-        "milliseconds": _by_stage(milliseconds),
+        "hits": _marked(search, found, hits(found.engine, search.direction, found.ranking)),
+        "milliseconds": _by_stage({**found.milliseconds, **spent}),
     }
+    return answer | ({"why_not": why_not(found.why_not)} if search.why_not else {})
+
+
+def why_not(fates: Sequence[Told]) -> list[dict[str, object]]:
+    """`WhyNot`s as plain values, without what stages say that were not reached."""
+    told = [
+        {"id": one.id, **vars(one.standing), "represented_by": one.represented_by} for one in fates
+    ]
+    return [{name: value for name, value in one.items() if value is not None} for one in told]
+
+
+def _marked(search: Search, found: Found, hits: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The hits, those marked that belong to the same image as the item that was asked with."""
+    asked = search.query
+    if isinstance(asked, StoredQuery):
+        family = found.engine.family(asked.modality, asked.item_id, search.direction.candidate)
+        for hit, row in zip(hits, found.ranking.rows.tolist(), strict=True):
+            if row in family:
+                hit["same_image"] = True
+    return hits
 
 
 def timed(answer: Mapping[str, object], spent: Mapping[str, float]) -> dict[str, object]:
@@ -61,17 +83,30 @@ def _by_stage(milliseconds: Mapping[str, float]) -> dict[str, float]:
     return {stage: round(milliseconds.get(stage, 0.0), 3) for stage in STAGES}
 
 
-def hits(engine: SearchEngine, direction: Direction, ranking: Ranking) -> list[dict[str, object]]:
+def hits(engine: SearchEngine, direction: Way, ranking: Ranking) -> list[dict[str, object]]:
     """The ranking's rows as `Hit`s, best first."""
     rows, scores = ranking.rows.tolist(), ranking.scores.tolist()
     found = [
-        {**engine.cards[direction.candidate, row], "rank": rank, "score": score}
-        for rank, (row, score) in enumerate(zip(rows, scores, strict=True))
+        {**engine.cards[direction.candidate, row], "rank": ranking.offset + place, "score": score}
+        for place, (row, score) in enumerate(zip(rows, scores, strict=True))
     ]
+    if ranking.calibrated is not None:
+        for hit, share in zip(found, ranking.calibrated.tolist(), strict=True):
+            hit["calibrated"] = share
+    if ranking.duplicates is not None:
+        for hit, others in zip(found, ranking.duplicates, strict=True):
+            hit |= _duplicates(engine, direction, others)
     if ranking.explanation is not None:
-        for rank, hit in enumerate(found):
-            hit["explanation"] = explanation(engine, ranking, ranking.explanation, rank)
+        for place, hit in enumerate(found):
+            hit["explanation"] = explanation(engine, ranking, ranking.explanation, place)
     return found
+
+
+def _duplicates(engine: SearchEngine, direction: Way, rows: RowArray) -> dict[str, object]:
+    """What a hit stands for, best first."""
+    items = engine.artifact.side(direction.candidate).items
+    shown = [items.id(row) for row in rows[:MOST_DUPLICATES].tolist()]
+    return {"duplicates": shown, "n_duplicates": len(rows)}
 
 
 def explanation(
@@ -117,11 +152,13 @@ def index_answer(engine: SearchEngine, limits: Limits) -> IndexAnswer:
         created=manifest.created,
         encoder=EncoderAnswer.model_validate(manifest.encoder, from_attributes=True),
         counts=manifest.counts,
-        accepts={direction: engine.accepts(direction) for direction in Direction},
+        accepts={way: engine.accepts(way) for way in WAYS},
+        options=list(SearchFields.model_fields),
         rerank=engine.cascade.second.modes,
         default_rerank=engine.cascade.second.default,
         lists=manifest.lists,
         budget=manifest.budget,
         quality=manifest.quality,
+        metadata_fields=list(engine.metadata_fields),
         limits=limits,
     )

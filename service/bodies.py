@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -17,10 +18,12 @@ from service.errors import (
     UnsupportedMediaTypeError,
     Violation,
 )
+from service.formats import Form, json_of
 from service.problems import violation
 from service.schemas import ImageUpload
 
-JSON = "application/json"
+JSON = Form.JSON.value
+BODIES = tuple(Form)
 FORM = "multipart/form-data"
 SHOWN_VIOLATIONS = 8
 MAX_FORM_FIELDS = 16
@@ -44,16 +47,18 @@ def refuse_media_type(got: str, *accepted: str) -> UnsupportedMediaTypeError:
 
 
 async def read_json(request: Request, schema: type[Schema]) -> Schema:
-    """The JSON body as `schema`.
+    """The JSON or msgpack body as `schema`; both keep the same rules.
 
     Raises:
-        UnsupportedMediaTypeError: the body is not declared as JSON.
-        BrokenJsonError: the body cannot be parsed.
+        UnsupportedMediaTypeError: the body is declared as neither.
+        BrokenJsonError, BrokenMsgpackError: the body cannot be parsed.
         InvalidRequestError: a field breaks a rule.
     """
-    if (got := media_type(request)) != JSON:
-        raise refuse_media_type(got, JSON)
+    if (got := media_type(request)) not in BODIES:
+        raise refuse_media_type(got, *BODIES)
     body = await request.body()
+    if got != JSON:
+        body = json_of(body)
     try:
         return schema.model_validate_json(body, strict=True)
     except ValidationError as error:
@@ -74,7 +79,7 @@ async def read_upload(request: Request) -> ImageUpload:
         except MultiPartException as error:
             raise BrokenFormError(f"the form cannot be read: {error.message}") from None
     try:
-        parts = {name: await _part(name, value) for name, value in form.items()}
+        parts = {name: _read(await _part(name, value)) for name, value in form.items()}
     finally:
         await form.close()
     try:
@@ -96,6 +101,16 @@ async def _part(name: str, value: UploadFile | str) -> bytes | str:
         rule, got = ("needs a file", "text") if name == UPLOAD_FIELD else ("is no file", "a file")
         raise InvalidRequestError([Violation(field=name, rule=rule, value=got)])
     return await value.read() if isinstance(value, UploadFile) else value
+
+
+def _read(value: bytes | str) -> object:
+    """A text that is a JSON list or object, which a form has no other way to hold, as that."""
+    if isinstance(value, bytes) or not value.startswith(("[", "{")):
+        return value
+    try:
+        return from_json(value)
+    except ValueError:
+        return value
 
 
 def _invalid(error: ValidationError) -> BrokenJsonError | InvalidRequestError:

@@ -1,7 +1,8 @@
 """What is left out of a search that has little time, in a fixed order, and how much time it takes.
 
 The order: a learned re-ranker gives way to the relationship, the relationship to the plain
-cosine, and then fewer candidates are looked at.
+cosine, an exact search to one with candidates, and then fewer of these are looked at. Filters,
+pages, least scores and collapsing always stay.
 """
 
 import math
@@ -10,12 +11,17 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from model.cascade import SearchOptions
-from model.core.types import Direction, RerankMode
+from model.core.types import RerankMode, Way
 
+EXACT = "exact"
 CANDIDATES = "candidates"  # the name of the last thing to be shortened
 FEWER = 4  # by what candidates are divided then
 PLAIN = (RerankMode.RELATIONSHIP, RerankMode.REFERENCE, RerankMode.NONE)
-DEGRADABLE = (*(mode.value for mode in RerankMode if mode is not RerankMode.NONE), CANDIDATES)
+DEGRADABLE = (
+    *(mode.value for mode in RerankMode if mode is not RerankMode.NONE),
+    EXACT,
+    CANDIDATES,
+)
 SMOOTHING = 0.3
 # What is not measured any more is believed less and less, so that nothing stays left out for ever.
 HALF_LIFE_SECONDS = 5.0
@@ -29,9 +35,9 @@ class Plan:
     degraded: tuple[str, ...] = ()
 
     @property
-    def kind(self) -> tuple[RerankMode | None, bool]:
+    def kind(self) -> tuple[RerankMode | None, bool, bool]:
         """What its time depends on, beside the direction."""
-        return self.options.rerank, CANDIDATES in self.degraded
+        return self.options.rerank, self.options.exact, CANDIDATES in self.degraded
 
 
 def plans(asked: SearchOptions) -> list[Plan]:
@@ -41,6 +47,9 @@ def plans(asked: SearchOptions) -> list[Plan]:
         found.append(_without(found[-1], RerankMode.RELATIONSHIP))
     if asked.rerank is not RerankMode.NONE:
         found.append(_without(found[-1], RerankMode.NONE))
+    if asked.exact:
+        last = found[-1]
+        found.append(Plan(replace(last.options, exact=False), (*last.degraded, EXACT)))
     last = found[-1]
     return [*found, Plan(_fewer(last.options), (*last.degraded, CANDIDATES))]
 
@@ -51,9 +60,10 @@ def _without(plan: Plan, instead: RerankMode) -> Plan:
 
 
 def _fewer(options: SearchOptions) -> SearchOptions:
+    """A quarter of the candidates; hits beyond them would cost more than they save."""
     budget = options.budget
     limits = {
-        "at_least": max(1, budget.at_least // FEWER),
+        "at_least": max(options.depth, budget.at_least // FEWER),
         "max_hash": max(1, budget.max_hash // FEWER),
         "max_pq": max(1, budget.max_pq // FEWER),
         "keep_hash": budget.keep_hash / FEWER,
@@ -62,7 +72,7 @@ def _fewer(options: SearchOptions) -> SearchOptions:
     return replace(options, budget=budget.model_copy(update=limits))
 
 
-Kind = tuple[Direction, RerankMode | None, bool]
+Kind = tuple[Way, RerankMode | None, bool, bool]
 
 
 class Pace:
@@ -71,12 +81,12 @@ class Pace:
     def __init__(self) -> None:
         self._seen: dict[Kind, tuple[float, float]] = {}  # seconds, when
 
-    def seconds(self, direction: Direction, plan: Plan) -> float:
+    def seconds(self, direction: Way, plan: Plan) -> float:
         """The expectation for one search of a batch; 0 where nothing is known."""
         seconds, seen = self._seen.get((direction, *plan.kind), (0.0, 0.0))
         return seconds * math.exp2((seen - monotonic()) / HALF_LIFE_SECONDS)
 
-    def note(self, direction: Direction, plan: Plan, seconds: float) -> None:
+    def note(self, direction: Way, plan: Plan, seconds: float) -> None:
         """Take one more measurement into account."""
         before, _ = self._seen.get((direction, *plan.kind), (seconds, 0.0))
         mean = (1 - SMOOTHING) * before + SMOOTHING * seconds
@@ -84,7 +94,7 @@ class Pace:
 
 
 def planned(
-    pace: Pace, direction: Direction, asked: Sequence[SearchOptions], deadlines: Sequence[float]
+    pace: Pace, direction: Way, asked: Sequence[SearchOptions], deadlines: Sequence[float]
 ) -> list[Plan]:
     """A plan for each search of a group that is answered at once.
 

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter
 from typing import Any, ParamSpec, TypeVar
 
-from service.batching import Batch, Outcome
+from service.batching import Batch
 from service.deadlines import Pace
 from service.engine import SearchEngine
 from service.errors import DeadlineError, QueueFullError, StoppingError, StuckError
+from service.halving import Outcome
 from service.jobs import CallJob, Found, IdleJob, SearchJob, Steps
 from service.metrics import Metrics
 from service.queries import Search
@@ -77,6 +78,32 @@ class Dispatcher:
             return await future
         finally:
             expiry.cancel()
+
+    async def search_all(
+        self, searches: Sequence[Search], engine: SearchEngine
+    ) -> list[Outcome[Found]]:
+        """What each search finds, or why it fails; all of them wait at once, or none.
+
+        Raises:
+            QueueFullError: too much waits for so many more.
+        """
+        jobs = [SearchJob(search, engine, self._loop.create_future()) for search in searches]
+        self._queue.put_all(jobs)
+        due = [job for job in jobs if job.search.deadline < math.inf]
+        expiries = [self._loop.call_at(job.search.deadline, _expire, job.future) for job in due]
+        try:
+            return await asyncio.gather(*map(_outcome, jobs))
+        finally:
+            for expiry in expiries:
+                expiry.cancel()
+
+    def require_room(self, searches: int) -> None:
+        """Check that so many more searches may wait.
+
+        Raises:
+            QueueFullError: too much waits already.
+        """
+        self._queue.require_room(searches)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The call's result, from the device's thread, before the searches that wait."""
@@ -243,6 +270,13 @@ def _deliver(settled: list[Settled]) -> None:
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
+
+
+async def _outcome(job: SearchJob) -> Outcome[Found]:
+    try:
+        return await job.future
+    except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
+        return error
 
 
 def _expire(future: asyncio.Future[Found]) -> None:

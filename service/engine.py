@@ -1,6 +1,8 @@
 """One opened index with its encoder and cascade: all that a request asks of the model side."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -8,16 +10,25 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from model.artifact.items import Item
+from model.artifact.metadata import field_names
 from model.artifact.reader import Artifact, open_artifact
 from model.cascade import Cascade, SearchOptions
 from model.core.errors import DataFormatError, UnknownItemError
-from model.core.types import CandidateBudget, Direction, FloatArray, InputKind, Modality
+from model.core.types import (
+    CandidateBudget,
+    Direction,
+    FloatArray,
+    InputKind,
+    Kinship,
+    Modality,
+    Way,
+)
 from model.core.vectors import l2_normalised, query_vectors
 from model.encoders.opening import open_encoder
 from model.encoders.protocols import Encoder
 from model.reverse_lists.layers import ComputedLists, LayeredLists, MemoryLayer, StoredLists
 from model.reverse_lists.redis_layer import RedisLayer
-from service.cards import Cards
+from service.cards import Cards, image_of
 from service.errors import MissingModalityError, NoImageError
 from service.queries import Query, Search, TextQuery, VectorQuery
 
@@ -30,6 +41,7 @@ SIGNATURES = {
     b"BM": "image/bmp",
 }
 LIST_LAYERS = tuple(layer.name for layer in (MemoryLayer, StoredLists, RedisLayer, ComputedLists))
+NAMES = {Modality.IMAGE: "an image", Modality.TEXT: "a caption"}
 PROBE_TEXT = "a picture"
 
 
@@ -89,20 +101,28 @@ class SearchEngine:
         """How many candidates each stage keeps."""
         return self.artifact.manifest.budget
 
-    def accepts(self, direction: Direction) -> list[str]:
+    @cached_property
+    def metadata_fields(self) -> Sequence[str]:
+        """Names that filters can ask for, as far as the first items of each side tell."""
+        tables = [side.items.metadata for side in self.artifact.sides.values()]
+        return sorted({name for texts in tables for name in field_names(texts)})
+
+    def accepts(self, way: Way) -> list[str]:
         """Query fields that a search in this direction can be asked with; none: not at all."""
-        if direction.candidate not in self.artifact.sides:
+        if way.candidate not in self.artifact.sides:
             return []
+        if isinstance(way, Kinship):
+            return ["id"]
         kinds = self.encoder.identity.accepts
-        match direction:
+        match way:
             case Direction.TEXT_TO_IMAGE:
                 known = {"query": InputKind.TEXT in kinds}
             case Direction.IMAGE_TO_TEXT:
-                has_images = Modality.IMAGE in self.artifact.sides
-                known = {"image": InputKind.IMAGE in kinds, "id": has_images}
+                known = {"image": InputKind.IMAGE in kinds}
+        known["id"] = way.query in self.artifact.sides
         return [name for name, accepted in known.items() if accepted] + ["vector"]
 
-    def require_candidates(self, direction: Direction) -> None:
+    def require_candidates(self, direction: Way) -> None:
         """Refuse a direction whose candidates the gallery lacks.
 
         Raises:
@@ -122,16 +142,44 @@ class SearchEngine:
         """
         return query_vectors(_in_float32_range(values), self.artifact.manifest.embedding_dim)
 
-    def embed_stored(self, item_id: str) -> FloatArray:
-        """The unit embedding (1, D) that the gallery holds of an image.
+    def embed_stored(self, item_id: str, modality: Modality) -> FloatArray:
+        """The unit embedding (1, D) that the gallery holds of an item of this modality.
 
         Raises:
-            UnknownItemError: no such item, or a caption.
+            UnknownItemError: no such item, or one of the other modality.
         """
-        modality, row = self.artifact.find(item_id)
-        if modality is not Modality.IMAGE:
-            raise UnknownItemError(f"{item_id!r} is a caption, the id of an image is needed")
-        return self._stored(modality, row)
+        return self._stored(modality, self.require_row(modality, item_id))
+
+    def row(self, modality: Modality, item_id: str) -> int | None:
+        """The row of an id among the items of one modality; None where it has none."""
+        side = self.artifact.sides.get(modality)
+        return None if side is None else side.items.row(item_id)
+
+    def require_row(self, modality: Modality, item_id: str) -> int:
+        """The row of an id among the items of one modality.
+
+        Raises:
+            UnknownItemError: no such item, or one of the other modality.
+        """
+        if (row := self.row(modality, item_id)) is not None:
+            return row
+        self.artifact.find(item_id)
+        needed = NAMES[modality]
+        raise UnknownItemError(
+            f"{item_id!r} is {NAMES[modality.other]}, the id of {needed} is needed"
+        )
+
+    def family(self, modality: Modality, item_id: str, wanted: Modality) -> range:
+        """Rows of one modality that belong to the same image as an item, itself among them.
+
+        Raises:
+            UnknownItemError: no such item, or one of the other modality.
+        """
+        item = self.artifact.item(modality, self.require_row(modality, item_id))
+        image = image_of(self.artifact, item)
+        if image is None:
+            return range(item.row, item.row + 1) if modality is wanted else range(0)
+        return image.caption_rows if wanted is Modality.TEXT else range(image.row, image.row + 1)
 
     def probe(self) -> Search:
         """A real query that this index answers.

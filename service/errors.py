@@ -2,10 +2,12 @@
 
 InputError
 ├── BrokenJsonError            a body that is no JSON
+├── BrokenMsgpackError         a body that is no msgpack
 ├── BrokenFormError            a body that is no multipart form
 ├── InvalidRequestError        fields that break a rule, each named
 ├── BodyTooLargeError          more bytes than one request may send
 ├── UnsupportedMediaTypeError  a body of a kind that the route does not read
+├── NotAcceptableError         an answer wanted in a form that is not given
 ├── MissingModalityError       a search for items of a modality that the gallery lacks
 ├── NoImageError               an item without a picture to show
 ├── NoPairsError               an evaluation of a gallery whose captions belong to no image
@@ -46,6 +48,10 @@ class BrokenJsonError(InputError):
     """A body that is no JSON."""
 
 
+class BrokenMsgpackError(InputError):
+    """A body that is no msgpack."""
+
+
 class BrokenFormError(InputError):
     """A body that is no multipart form."""
 
@@ -65,6 +71,10 @@ class BodyTooLargeError(InputError):
 
 class UnsupportedMediaTypeError(InputError):
     """A body of a kind that the route does not read."""
+
+
+class NotAcceptableError(InputError):
+    """An answer wanted in a form that is not given."""
 
 
 class MissingModalityError(InputError):

@@ -35,5 +35,5 @@ def _query(engine: SearchEngine, direction: Direction) -> dict[str, str | int] |
         caption = captions.items[0].caption if captions else None
         return {"query": caption or EXAMPLE_TEXT, "k": 3}
     if "id" in fields:
-        return {"id": engine.artifact.side(Modality.IMAGE).items.id(0), "k": 3}
+        return {"id": engine.artifact.side(direction.query).items.id(0), "k": 3}
     return None

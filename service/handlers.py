@@ -20,12 +20,14 @@ from service.errors import (
 )
 from service.problems import (
     INTERNAL,
+    document,
     http_kind,
     kind_of,
     problem_response,
     request_id_of,
     violation,
 )
+from service.schemas import Problem
 
 RETRY_SECONDS = "1"
 CHALLENGE, WRONG = 'Bearer realm="meet"', ', error="invalid_token"'
@@ -41,6 +43,16 @@ async def on_meet_error(request: Request, error: Exception) -> Response:
         return _internal(request)
     violations = error.violations if isinstance(error, InvalidRequestError) else ()
     return problem_response(request, kind, str(error), violations, _headers(error))
+
+
+def problem_of(request: Request, error: Exception) -> Problem:
+    """The document of what went wrong with one part of a request that is answered otherwise."""
+    kind = kind_of(type(error)) if isinstance(error, MeetError) else INTERNAL
+    if kind is INTERNAL:
+        log.error("a part of request %s failed", request_id_of(request), exc_info=error)
+        return document(request, kind, _unexpected(request))
+    violations = error.violations if isinstance(error, InvalidRequestError) else ()
+    return document(request, kind, str(error), violations)
 
 
 def _headers(error: Exception) -> dict[str, str] | None:
@@ -79,9 +91,12 @@ async def on_disconnect(request: Request, _: Exception) -> Response:
 
 
 def _internal(request: Request) -> Response:
+    return problem_response(request, INTERNAL, _unexpected(request))
+
+
+def _unexpected(request: Request) -> str:
     request_id = request_id_of(request)
-    detail = f"an unexpected error; the server's log has it under request {request_id}"
-    return problem_response(request, INTERNAL, detail)
+    return f"an unexpected error; the server's log has it under request {request_id}"
 
 
 class Rescue:

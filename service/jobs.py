@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from model.cascade import Ranking, SearchOptions
 from model.core.types import FloatArray, Interval
 from service.engine import SearchEngine
+from service.fates import Told
 from service.queries import Search
 
 # What goes on a step at a time while nothing else waits; what it returns is its result.
@@ -30,6 +31,7 @@ class Found:
     options: SearchOptions
     spans: Mapping[str, Interval] = field(default_factory=dict)  # when each stage was done
     batch_size: int = 1  # searches that were answered together
+    why_not: tuple[Told, ...] = ()
 
     def after(self, queued: Interval, batch_size: int) -> "Found":
         """The same, with the time in the queue among its stages, as one of so many searches."""

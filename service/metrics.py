@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
-from model.core.types import Direction
+from model.core.types import WAYS, Direction, Way
 from service import errors
 from service.deadlines import DEGRADABLE
 from service.errors import DeviceMemoryError
@@ -98,7 +98,7 @@ class Metrics:
             "meet_stage_duration_seconds", "Time of one stage of a search", ("stage", "direction")
         )
         # Looking a labelled series up costs more than counting in it.
-        self._stage = {(d, s): stages.labels(s, d.value) for d in Direction for s in STAGES}
+        self._stage = {(d, s): stages.labels(s, d.value) for d in WAYS for s in STAGES}
         self._degraded = self._counter(
             "meet_searches_degraded", "Searches that had no time for this", "stage", DEGRADABLE
         )
@@ -161,7 +161,7 @@ class Metrics:
 
     def search(
         self,
-        direction: Direction,
+        direction: Way,
         milliseconds: Mapping[str, float],
         degraded: Sequence[str] = (),
     ) -> None:

@@ -14,9 +14,10 @@ from pydantic.json_schema import models_json_schema
 
 from model.core.errors import MeetError
 from service.admin_schemas import Activate, Evaluate
-from service.bodies import FORM, JSON
+from service.bodies import FORM
+from service.formats import Form
 from service.problems import INTERNAL, MEDIA_TYPE, Kind, kind_of
-from service.schemas import ImageSearch, ImageUpload, Problem, TextSearch
+from service.schemas import ImageSearch, ImageUpload, Problem, SimilarSearch, TextSearch
 
 REF = "#/components/schemas/{model}"
 ASSETS = {
@@ -69,12 +70,20 @@ def body(
     *, json: type[BaseModel], form: type[BaseModel] | None = None, required: bool = True
 ) -> dict[str, Any]:
     """The `requestBody` of a route that reads these schemas by itself."""
-    schemas = {JSON: json} if form is None else {JSON: json, FORM: form}
+    schemas = dict.fromkeys(Form, json) | ({} if form is None else {FORM: form})
     content = {
         media: {"schema": {"$ref": REF.format(model=schema.__name__)}}
         for media, schema in schemas.items()
     }
     return {"requestBody": {"required": required, "content": content}}
+
+
+def forms(*answers: type[BaseModel]) -> Responses:
+    """The 200 of a route that gives one of these answers as JSON or msgpack."""
+    schemas = [{"$ref": REF.format(model=answer.__name__)} for answer in answers]
+    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    packed = {form.value: {"schema": schema} for form in Form if form.packed}
+    return {200: {"description": "The answer, in the form that Accept asks for", "content": packed}}
 
 
 def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
@@ -92,7 +101,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    by_hand: list[type[BaseModel]] = [TextSearch, ImageSearch, ImageUpload, Activate, Evaluate]
+    by_hand: list[type[BaseModel]] = [
+        *(TextSearch, ImageSearch, ImageUpload, SimilarSearch, Activate, Evaluate),
+    ]
     _, definitions = models_json_schema(
         [*((schema, "validation") for schema in by_hand), (Problem, "serialization")],
         ref_template=REF,

@@ -40,8 +40,10 @@ BARE = (
 INTERNAL = Kind(500, "internal", "Something went wrong on the server")
 _TABLE: Mapping[type[MeetError], tuple[int, str]] = {
     errors.BrokenJsonError: (400, "The body is not JSON"),
+    errors.BrokenMsgpackError: (400, "The body is not msgpack"),
     errors.BrokenFormError: (400, "The body is not a multipart form"),
     errors.BodyTooLargeError: (413, "The body is too large"),
+    errors.NotAcceptableError: (406, "Answers are not given in that form"),
     errors.UnsupportedMediaTypeError: (415, "The content type is not read here"),
     errors.InvalidRequestError: (422, "A field breaks a rule"),
     errors.MissingModalityError: (409, "The gallery holds no such items"),
@@ -69,6 +71,8 @@ _TABLE: Mapping[type[MeetError], tuple[int, str]] = {
     core.ImageRejectedError: (422, "The image cannot be used"),
     core.TextRejectedError: (422, "The text cannot be used"),
     core.VectorRejectedError: (422, "The vector cannot be used"),
+    core.FilterRejectedError: (422, "The filter cannot be used"),
+    core.UncalibratedError: (422, "The index has nothing to compare scores with"),
     core.InputError: (422, "The input breaks a rule"),
 }
 
@@ -107,7 +111,15 @@ def problem_response(
 ) -> Response:
     """The document as a response; its code stays in the scope for the metrics."""
     request.scope["problem_code"] = kind.code
-    problem = Problem(
+    content = document(request, kind, detail, violations).model_dump_json(exclude_none=True)
+    return Response(content, kind.status, headers, media_type=MEDIA_TYPE)
+
+
+def document(
+    request: Request, kind: Kind, detail: str, violations: tuple[Violation, ...] = ()
+) -> Problem:
+    """The problem document of one request, or of one part of it."""
+    return Problem(
         type=f"urn:meet:problem:{kind.code}",
         title=kind.title,
         status=kind.status,
@@ -117,8 +129,6 @@ def problem_response(
         request_id=request_id_of(request),
         errors=list(violations) or None,
     )
-    content = problem.model_dump_json(exclude_none=True)
-    return Response(content, kind.status, headers, media_type=MEDIA_TYPE)
 
 
 def violation(entry: Mapping[str, Any]) -> Violation:

@@ -2,11 +2,11 @@
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from time import monotonic
 
 from service.errors import QueueFullError, StoppingError
 from service.jobs import CallJob, IdleJob, Job, SearchJob
-from service.queries import ImageQuery
 from service.settings import Batching
 
 MOST_IDLE = 8  # jobs that nobody asked for
@@ -17,8 +17,8 @@ class JobQueue:
 
     Idle jobs are handed out only where nothing else waits, in turns, and come back after a step.
 
-    Bounds are the number of searches, and the pixels of those that ask with an image: one alone
-    may always wait. Filled by the event loop, emptied by one thread.
+    Bounds are the number of searches, and the pixels of those that ask with an image: what one
+    call asks may always wait alone. Filled by the event loop, emptied by one thread.
     """
 
     def __init__(self, settings: Batching) -> None:
@@ -41,12 +41,34 @@ class JobQueue:
             QueueFullError: as many searches or pixels wait as may.
             StoppingError: the queue is closed.
         """
+        self.put_all([job])
+
+    def put_all(self, jobs: Sequence[SearchJob]) -> None:
+        """Let searches wait for their turn, all of them or none; on their own they always may.
+
+        Raises:
+            QueueFullError: with them more searches or pixels would wait than may.
+            StoppingError: the queue is closed.
+        """
         with self._changed:
             self._require_open()
-            self._require_room(job)
-            self._pixels += _pixels(job)
-            self._searches.append(job)
+            pixels = sum(job.search.pixels for job in jobs)
+            self.require_room(len(jobs), pixels)
+            self._pixels += pixels
+            self._searches.extend(jobs)
             self._changed.notify()
+
+    def require_room(self, searches: int, own: int = 0) -> None:
+        """Check that so many more searches, with so many pixels of their own, may wait.
+
+        Raises:
+            QueueFullError: they may not.
+        """
+        most, pixels = self._settings.max_queue, self._settings.max_queue_pixels
+        if self._searches and len(self._searches) + searches > most:
+            raise QueueFullError(f"at most {most} searches wait at once, try again later")
+        if self._pixels and own and self._pixels + own > pixels:
+            raise QueueFullError(f"images of at most {pixels} pixels wait at once, try again later")
 
     def put_first(self, job: Job) -> None:
         """Let a job of the service's own go before all searches, however many wait.
@@ -117,7 +139,7 @@ class JobQueue:
         batch: list[SearchJob] = []
         while self._searches and len(batch) < self._settings.max_batch:
             job = self._searches.popleft()
-            self._pixels -= _pixels(job)
+            self._pixels -= job.search.pixels
             if not job.future.done():
                 batch.append(job)
         return batch
@@ -126,13 +148,6 @@ class JobQueue:
         if self._closed:
             raise StoppingError("the service is stopping, ask another one")
 
-    def _require_room(self, job: SearchJob) -> None:
-        most, pixels = self._settings.max_queue, self._settings.max_queue_pixels
-        if len(self._searches) >= most:
-            raise QueueFullError(f"at most {most} searches wait at once, try again later")
-        if self._pixels and (own := _pixels(job)) and self._pixels + own > pixels:
-            raise QueueFullError(f"images of at most {pixels} pixels wait at once, try again later")
-
     def _await_company(self) -> None:
         until = self._searches[0].queued + self._settings.max_wait_ms / 1000
         while len(self._searches) < self._settings.max_batch and not self._urgent:
@@ -140,8 +155,3 @@ class JobQueue:
             if self._closed or left <= 0:
                 return
             self._changed.wait(left)
-
-
-def _pixels(job: SearchJob) -> int:
-    query = job.search.query
-    return query.image.width * query.image.height if isinstance(query, ImageQuery) else 0

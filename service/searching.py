@@ -1,31 +1,50 @@
-"""From a checked request to its answer: limits, decoding, the device's thread, the hits."""
+"""From checked requests to answers: limits, decoding, the device's thread, the hits."""
 
 import asyncio
-import base64
-import binascii
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from time import monotonic, perf_counter
-
-from PIL.Image import Image
+from typing import Any, TypeAlias
 
 from model.cascade import SearchOptions
-from model.core.errors import ImageRejectedError, TextRejectedError
-from model.core.types import Direction, InputKind
-from model.data.images import ImageLimits, decode_image
+from model.core.errors import MeetError
+from model.core.types import InputKind, Way, way_between
+from model.data.image_limits import ImageLimits
+from model.data.images import decode_image
 from service import notes
 from service.answer_cache import AnswerCache, AnswerKey
 from service.answers import search_answer, timed
+from service.asked import Asked, Several, entries, move_of
+from service.checks import base64_bytes, check_limit, checked_text
+from service.choosing import check_choice, filter_of, prepare
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
-from service.errors import DeadlineError, InvalidRequestError, Violation
+from service.errors import DeadlineError, InvalidRequestError
+from service.halving import Outcome
+from service.jobs import Found
+from service.limits import Limits
 from service.metrics import Metrics
 from service.notes import Searched
+from service.problems import violation
 from service.queries import ImageQuery, Query, Search, StoredQuery, TextQuery, VectorQuery
-from service.schemas import ImageSearch, ImageUpload, SearchFields, TextSearch
-from service.settings import Limits
+from service.refusals import Refused
+from service.schemas import ImageSearch, ImageUpload, SearchFields, SimilarSearch, TextSearch
 
-ASCII_WHITESPACE = b" \t\r\n"
+Answer: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A search that can be queued, the key of its answer, and what it has taken so far."""
+
+    search: Search
+    key: AnswerKey
+    spent: dict[str, float]
+    began: float = field(default_factory=perf_counter)
+
+    def total(self) -> dict[str, float]:
+        """The milliseconds outside the device's thread, with the total until now."""
+        return {**self.spent, "total": sum(self.spent.values()) + _milliseconds(self.began)}
 
 
 @dataclass(frozen=True)
@@ -38,67 +57,127 @@ class Searcher:
     metrics: Metrics
     answers: AnswerCache
 
-    async def by_text(self, search: TextSearch) -> dict[str, object]:
-        """Images for a text or a vector."""
-        self._check(Direction.TEXT_TO_IMAGE, search)
-        if search.query is None:
-            vector = VectorQuery(search.vector or [])
-            return await self._search(Direction.TEXT_TO_IMAGE, search, vector)
-        self.engine.encoder.require(InputKind.TEXT)
-        text = TextQuery(checked_text(search.query, self.limits))
-        return await self._search(Direction.TEXT_TO_IMAGE, search, text)
+    async def one(self, way: Way, asked: Asked) -> Answer:
+        """The answer to one query."""
+        self._check(way, asked)
+        ready = await self._ready(way, asked, self._deadline(asked), self.limits.max_pixels)
+        if (kept := await self._kept(ready)) is not None:
+            return kept
+        await prepare(self.dispatcher, self.engine, ready.search, self.limits)
+        return self._answer(ready, await self.dispatcher.search(ready.search, self.engine))
 
-    async def by_image(self, search: ImageSearch) -> dict[str, object]:
-        """Captions for an image in base64, a gallery image or a vector."""
-        self._check(Direction.IMAGE_TO_TEXT, search)
-        if search.image is not None:
-            encoded = search.image
-            return await self._by_file(search, lambda: base64_bytes(encoded))
-        if search.id is not None:
-            return await self._search(Direction.IMAGE_TO_TEXT, search, StoredQuery(search.id))
-        vector = VectorQuery(search.vector or [])
-        return await self._search(Direction.IMAGE_TO_TEXT, search, vector)
+    async def several(self, way: Way, asked: Several) -> list[Outcome[Answer]]:
+        """The answer to each query of one call, or why it has none; all wait at once, or none.
 
-    async def by_upload(self, upload: ImageUpload) -> dict[str, object]:
-        """Captions for an image file."""
-        self._check(Direction.IMAGE_TO_TEXT, upload)
-        return await self._by_file(upload, lambda: upload.image)
+        Raises:
+            InvalidRequestError: more queries than one call may hold.
+            QueueFullError: too much waits for so many more.
+        """
+        parts = entries(asked)
+        check_limit("queries", len(parts), self.limits.max_queries)
+        self._check(way, asked)
+        self.dispatcher.require_room(len(parts))
+        return await self._answer_all(await self._all_ready(way, parts, self._deadline(asked)))
 
-    async def _by_file(self, search: SearchFields, read: Callable[[], bytes]) -> dict[str, object]:
+    async def similar(self, asked: SimilarSearch) -> Answer:
+        """More like an item of the gallery, of its own kind or of the other.
+
+        Raises:
+            UnknownItemError: no such item.
+        """
+        modality, _ = self.engine.artifact.find(asked.id)
+        return await self.one(way_between(modality, asked.to or modality), asked)
+
+    async def _all_ready(
+        self, way: Way, parts: Sequence[Asked | Refused], deadline: float
+    ) -> list[Outcome[_Ready]]:
+        """Each entry as a search, one after another: their images share the limit of pixels."""
+        found: list[Outcome[_Ready]] = []
+        pixels = self.limits.max_pixels
+        for part in parts:
+            try:
+                if isinstance(part, Refused):
+                    raise InvalidRequestError([violation(entry) for entry in part.entries])
+                ready = await self._ready(way, part, deadline, pixels)
+            except MeetError as error:
+                found.append(error)
+            else:
+                pixels -= ready.search.pixels
+                found.append(ready)
+        return found
+
+    async def _answer_all(self, parts: Sequence[Outcome[_Ready]]) -> list[Outcome[Answer]]:
+        kept = await asyncio.gather(*map(self._kept_or_failed, parts))
+        asked = [
+            part
+            for part, answer in zip(parts, kept, strict=True)
+            if isinstance(part, _Ready) and answer is None
+        ]
+        if asked:  # all of them share one filter
+            await prepare(self.dispatcher, self.engine, asked[0].search, self.limits)
+        found = await self.dispatcher.search_all([one.search for one in asked], self.engine)
+        told = iter(
+            one if isinstance(one, Exception) else self._answer(ready, one)
+            for ready, one in zip(asked, found, strict=True)
+        )
+        return [next(told) if answer is None else answer for answer in kept]
+
+    async def _ready(self, way: Way, asked: Asked, deadline: float, pixels: int) -> _Ready:
+        """The search of a request whose limits are checked; an image is decoded."""
+        move, began = move_of(asked, self.limits), perf_counter()
+        if move is not None:
+            self.engine.encoder.require(InputKind.TEXT)
+        query = await self._query(way, asked, deadline, pixels)
+        options, why_not = self._options(asked), tuple(asked.why_not or ())
+        search = Search(way, query, options, deadline, move, why_not)
+        key = AnswerKey(self.engine.version, way, asked, self.engine.budget, options.reach)
+        spent = {"decode": _milliseconds(began)} if isinstance(query, ImageQuery) else {}
+        return _Ready(search, key, spent)
+
+    async def _query(self, way: Way, asked: Asked, deadline: float, pixels: int) -> Query:
+        match asked:
+            case SimilarSearch() | ImageSearch(id=str()) | TextSearch(id=str()):
+                return StoredQuery(str(asked.id), way.query)
+            case TextSearch(query=str(text)):
+                self.engine.encoder.require(InputKind.TEXT)
+                return TextQuery(checked_text(text, self.limits))
+            case ImageSearch(image=str(text)):
+                return await self._image(lambda: base64_bytes(text), deadline, pixels)
+            case ImageUpload():
+                return await self._image(lambda: asked.image, deadline, pixels)
+            case _:
+                return VectorQuery(asked.vector or [])
+
+    async def _image(self, read: Callable[[], bytes], deadline: float, pixels: int) -> ImageQuery:
         self.engine.encoder.require(InputKind.IMAGE)
-        begin, deadline = perf_counter(), self._deadline(search)
+        began = perf_counter()
+        limits = ImageLimits(max_bytes=self.limits.max_body_bytes, max_pixels=pixels)
         try:
             async with asyncio.timeout_at(deadline):
-                image = await self.dispatcher.decode(self._decode, read)
+                image = await self.dispatcher.decode(lambda: decode_image(read(), limits))
         except TimeoutError as error:
             raise DeadlineError("the image was not read within the search's time") from error
-        notes.current().spans["decode"] = begin, perf_counter()
-        job = Search(Direction.IMAGE_TO_TEXT, ImageQuery(image), self._options(search), deadline)
-        return await self._answer(search, job, decode=_milliseconds(begin))
+        notes.current().spans["decode"] = began, perf_counter()
+        return ImageQuery(image)
 
-    async def _search(
-        self, direction: Direction, search: SearchFields, query: Query
-    ) -> dict[str, object]:
-        job = Search(direction, query, self._options(search), self._deadline(search))
-        return await self._answer(search, job)
+    async def _kept(self, ready: _Ready) -> Answer | None:
+        """The answer that was kept of the same fields, None where there is none."""
+        if (kept := await self.answers.get(ready.key)) is None:
+            return None
+        spent = ready.total()
+        self.metrics.search(ready.search.direction, spent)
+        notes.current().search(Searched(ready.search, spent))
+        return timed(kept, spent)
 
-    async def _answer(
-        self, asked: SearchFields, search: Search, **spent: float
-    ) -> dict[str, object]:
-        """The answer that was kept of the same fields, or what the search finds."""
-        begin = perf_counter()
-        key = AnswerKey(self.engine.version, search.direction, asked, self.engine.budget)
-        if (kept := await self.answers.get(key)) is not None:
-            spent["total"] = sum(spent.values()) + _milliseconds(begin)
-            self.metrics.search(search.direction, spent)
-            notes.current().search(Searched(search, spent))
-            return timed(kept, spent)
-        found = await self.dispatcher.search(search, self.engine)
-        spent["total"] = sum(spent.values()) + _milliseconds(begin)
-        self.metrics.search(search.direction, {**found.milliseconds, **spent}, found.degraded)
-        notes.current().search(Searched(search, {**found.milliseconds, **spent}, found))
-        answer = search_answer(search.direction, found, spent)
-        self.answers.put(key, answer)
+    async def _kept_or_failed(self, part: Outcome[_Ready]) -> Outcome[Answer] | None:
+        return part if isinstance(part, Exception) else await self._kept(part)
+
+    def _answer(self, ready: _Ready, found: Found) -> Answer:
+        way, spent = ready.search.direction, ready.total()
+        self.metrics.search(way, {**found.milliseconds, **spent}, found.degraded)
+        notes.current().search(Searched(ready.search, {**found.milliseconds, **spent}, found))
+        answer = search_answer(ready.search, found, spent)
+        self.answers.put(ready.key, answer)
         return answer
 
     def _deadline(self, search: SearchFields) -> float:
@@ -110,57 +189,27 @@ class Searcher:
         budget, count = self.engine.budget, search.candidates
         if count is not None:
             budget = budget.model_copy(update={"at_least": count, "max_pq": count})
-        return SearchOptions(search.k, search.rerank, budget, search.explain)
+        return SearchOptions(
+            search.k,
+            search.rerank,
+            budget,
+            search.explain,
+            offset=search.offset,
+            filter=filter_of(search.filter),
+            exact=search.exact,
+            calibrate=True,
+            min_score=search.min_score,
+            collapse=search.collapse,
+            reach=self.limits.max_candidates,
+        )
 
-    def _check(self, direction: Direction, search: SearchFields) -> None:
+    def _check(self, way: Way, search: SearchFields) -> None:
         """Refuse what the limits or the gallery do not allow, before anything is encoded."""
-        _check_limit("k", search.k, self.limits.max_k)
-        _check_limit("candidates", search.candidates or 0, self.limits.max_candidates)
-        self.engine.require_candidates(direction)
-        self.engine.cascade.second.mode(search.rerank)
-
-    def _decode(self, read: Callable[[], bytes]) -> Image:
-        limits = ImageLimits(
-            max_bytes=self.limits.max_body_bytes, max_pixels=self.limits.max_pixels
-        )
-        return decode_image(read(), limits)
-
-
-def _check_limit(field: str, value: int, most: int) -> None:
-    if value > most:
-        rule = f"Input should be at most {most}"
-        raise InvalidRequestError([Violation(field=field, rule=rule, value=str(value))])
-
-
-def checked_text(text: str, limits: Limits) -> str:
-    """The text, stripped.
-
-    Raises:
-        TextRejectedError: empty, or above the limit of characters or words.
-    """
-    text = text.strip()
-    if not text:
-        raise TextRejectedError("a query needs at least one word, got none")
-    if len(text) > limits.max_text_chars:
-        raise TextRejectedError(
-            f"a query takes at most {limits.max_text_chars} characters, got {len(text)}"
-        )
-    if (words := len(text.split())) > limits.max_text_words:
-        raise TextRejectedError(f"a query takes at most {limits.max_text_words} words, got {words}")
-    return text
-
-
-def base64_bytes(text: str) -> bytes:
-    """The bytes behind base64, line breaks allowed.
-
-    Raises:
-        ImageRejectedError: it is no base64.
-    """
-    try:
-        plain = text.encode("ascii").translate(None, ASCII_WHITESPACE)
-        return base64.b64decode(plain, validate=True)
-    except (UnicodeEncodeError, binascii.Error) as error:
-        raise ImageRejectedError("`image` needs the bytes of an image file in base64") from error
+        check_limit("k", search.k, self.limits.max_k)
+        check_limit("candidates", search.candidates or 0, self.limits.max_candidates)
+        self.engine.require_candidates(way)
+        check_choice(self.engine, way, search, self.limits)
+        self.engine.cascade.second.mode_of(way, search.rerank)
 
 
 def _milliseconds(begin: float) -> float:

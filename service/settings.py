@@ -11,9 +11,9 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.core.types import Frozen
-from model.data.images import ImageLimits
 from model.reverse_lists.redis_options import KEEP_SECONDS, RedisOptions
 from service.keys import listed_keys, read_keys
+from service.limits import Limits
 
 ANSWER_SECONDS = 3600
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
@@ -45,18 +45,6 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-class Limits(Frozen):
-    """What one request may hold; published by `GET /index` and named when it is hit."""
-
-    max_body_bytes: int = Field(default=ImageLimits().max_bytes, ge=1024)
-    max_pixels: int = Field(default=ImageLimits().max_pixels, ge=1)
-    max_text_chars: int = Field(default=2000, ge=1)
-    max_text_words: int = Field(default=256, ge=1)
-    max_k: int = Field(default=1000, ge=1)
-    max_candidates: int = Field(default=8192, ge=1)
-    max_timeout_ms: int = Field(default=10_000, ge=1)
 
 
 class Batching(Frozen):

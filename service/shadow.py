@@ -14,7 +14,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from model.cascade import Kept, SearchOptions
-from model.core.types import Direction, FloatArray, RowArray
+from model.core.types import Direction, FloatArray, RowArray, Way
 from model.exact import ExactSearch
 from service.jobs import Found, Steps
 from service.serving import Lease, Serving
@@ -71,17 +71,17 @@ class Shadows:
         )
         self._ended = {result: ended.labels(result.value) for result in Result}
 
-    def sampled(self, direction: Direction, found: Found) -> Steps | None:
+    def sampled(self, direction: Way, found: Found) -> Steps | None:
         """The measurement of a search, if it is drawn; it holds on to no engine.
 
-        Only a search by `k`, `rerank` and the budget is: any other option changes what there is
-        to be found.
+        Only a search from one modality to the other is, and one that leaves nothing out: a filter
+        and its like change what there is to be found.
         """
         options = found.options
-        plain = SearchOptions(
-            k=options.k, rerank=options.rerank, budget=options.budget, explain=options.explain
-        )
-        if self._draw() >= self._share or options != plain:
+        plain = replace(options, offset=0, filter=None, exact=False, min_score=None, collapse=None)
+        if not isinstance(direction, Direction) or options != plain:
+            return None
+        if self._draw() >= self._share:
             return None
         answered = found.ranking.rows[:DEPTH]
         one = _Answered(direction, found.embedding, options, answered)

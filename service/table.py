@@ -4,7 +4,7 @@ import textwrap
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from service.client import Explanation, Hit, SearchAnswer
+from service.client import Explanation, Hit, SearchAnswer, WhyNot
 
 GAP = "  "
 INDENT = " " * 6
@@ -15,8 +15,9 @@ HEAD = ("rank", "score", "id", "found")
 
 def table(answer: SearchAnswer, picture_of: Callable[[Hit], str | None], width: int | None) -> str:
     """A line for each hit, its explanation below, within `width` columns where there are 40."""
+    fates = [_fate(one) for one in answer.why_not or ()]
     if not answer.hits:
-        return "no hits\n"
+        return "\n".join(["no hits", *fates]) + "\n"
     rows = [_cells(hit, picture_of) for hit in answer.hits]
     widths = [max(map(columns, column)) for column in zip(HEAD, *rows, strict=True)]
     room = None if width is None else max(width, LEAST_WIDTH)
@@ -25,7 +26,14 @@ def table(answer: SearchAnswer, picture_of: Callable[[Hit], str | None], width: 
         lines.append(_line(row, widths, room))
         if hit.explanation is not None:
             lines.append(_explained(hit.explanation, room))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *fates]) + "\n"
+
+
+def _fate(told: WhyNot) -> str:
+    """An item that was asked about: its fate, and where it stood."""
+    values = told.model_dump(exclude_none=True, exclude={"id", "fate"})
+    stood = "".join(f", {name} {_short(value)}" for name, value in values.items())
+    return f"{plain(told.id)}: {told.fate.value}{stood}"
 
 
 def _cells(hit: Hit, picture_of: Callable[[Hit], str | None]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from model.core.errors import ArtifactError, CodeShapeError
 from model.core.types import ByteArray, FloatArray, RankArray, RowArray
@@ -95,8 +96,20 @@ class HammingIndex:
 
     def codes(self) -> ByteArray:
         """A copy (N, K/8) of the codes in row order."""
-        flat = faiss.vector_to_array(self._index.xb)
-        return np.asarray(flat, dtype=np.uint8).reshape(len(self), self.n_bits // 8)
+        return self.codes_of(np.arange(len(self)))
+
+    def codes_of(self, rows: NDArray[np.integer]) -> ByteArray:
+        """A copy (C, K/8) of the codes of some rows."""
+        width = self.n_bits // 8
+        if not len(self):
+            return np.empty((0, width), np.uint8)
+        # A view of the index's own memory, which lives as long as this call.
+        flat = faiss.rev_swig_ptr(self._index.xb.data(), len(self) * width)
+        return np.asarray(flat.reshape(len(self), width)[rows], dtype=np.uint8)
+
+    def subset(self, rows: NDArray[np.integer]) -> "HammingIndex":
+        """An index over some rows, in host memory; its row i is the i-th of these."""
+        return HammingIndex.from_codes(self.codes_of(rows))
 
     def search(self, codes: ByteArray, k: int) -> tuple[RankArray, RowArray]:
         """Distances (Q, k) and rows (Q, k) of the nearest codes, by (distance, row).
@@ -114,12 +127,29 @@ class HammingIndex:
         codes = np.ascontiguousarray(codes)
         return self._scan(codes, k) if self._gpu is None else self._scan_gpu(codes, k)
 
-    def _scan(self, codes: ByteArray, k: int) -> tuple[RankArray, RowArray]:
+    def search_within(
+        self, codes: ByteArray, k: int, within: ByteArray
+    ) -> tuple[RankArray, RowArray]:
+        """The same among the rows whose bit is set, lowest bit first; k is at most their number.
+
+        Always on the host: indexes on a GPU take no such bits.
+        """
+        # faiss reads the bits where they lie, so they have to outlive the search.
+        selector = faiss.IDSelectorBitmap(within)  # type: ignore[call-arg, arg-type]
+        params = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+        return self._scan(np.ascontiguousarray(codes), k, params)
+
+    def _scan(
+        self,
+        codes: ByteArray,
+        k: int,
+        params: Any = None,  # noqa: ANN401 - faiss has no types
+    ) -> tuple[RankArray, RowArray]:
         # The counting scan holds one bucket of k ids per distance and query of a block.
         per_query = 8 * k * (self.n_bits + 1)
         self._index.query_batch_size = max(1, min(32, COUNTING_BYTES // per_query))
         with _threads_for(len(codes)):
-            distances, rows = self._index.search(codes, k)
+            distances, rows = self._index.search(codes, k, params=params)
         return distances, rows
 
     def _scan_gpu(self, codes: ByteArray, k: int) -> tuple[RankArray, RowArray]:

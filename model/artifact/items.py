@@ -141,6 +141,11 @@ class ItemTable:
                 return int(self._rows[at])
         return None
 
+    @property
+    def metadata(self) -> pa.ChunkedArray:
+        """Every item's metadata (N,) as a JSON text, null where there is none."""
+        return self._columns["metadata"]
+
     def partners(self) -> tuple[RowArray, RowArray]:
         """First row (N,) and number (N,) of each item's partners in the other modality."""
         if self.modality is Modality.IMAGE:

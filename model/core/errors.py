@@ -6,6 +6,8 @@ MeetError
 │   ├── ImageRejectedError  bytes that are no image this service takes
 │   ├── TextRejectedError   a text that no query or caption may be
 │   ├── VectorRejectedError a vector of the wrong width, kind or values
+│   ├── FilterRejectedError a metadata filter that breaks a rule
+│   ├── UncalibratedError   a least score where the index has nothing to compare scores with
 │   ├── UnsupportedInputError  an input kind that the encoder does not accept
 │   ├── UnsupportedRerankError a mode of Stage II that the index has no parts for
 │   └── UnknownItemError    an id that the gallery does not hold
@@ -47,6 +49,14 @@ class TextRejectedError(InputError):
 
 class VectorRejectedError(InputError):
     """A vector of the wrong width, kind or values."""
+
+
+class FilterRejectedError(InputError):
+    """A metadata filter that breaks a rule."""
+
+
+class UncalibratedError(InputError):
+    """A least score where the index has nothing to compare scores with."""
 
 
 class UnsupportedInputError(InputError):

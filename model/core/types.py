@@ -56,6 +56,32 @@ class Direction(StrEnum):
         return Direction.IMAGE_TO_TEXT if to_image else Direction.TEXT_TO_IMAGE
 
 
+class Kinship(StrEnum):
+    """Searches inside one modality: more items like one of their own kind."""
+
+    IMAGE_TO_IMAGE = "image-to-image"
+    TEXT_TO_TEXT = "text-to-text"
+
+    @property
+    def query(self) -> Modality:
+        """The modality of the query."""
+        return Modality.IMAGE if self is Kinship.IMAGE_TO_IMAGE else Modality.TEXT
+
+    @property
+    def candidate(self) -> Modality:
+        """The modality of the items searched."""
+        return self.query
+
+
+Way: TypeAlias = Direction | Kinship
+WAYS: tuple[Way, ...] = (*Direction, *Kinship)
+
+
+def way_between(query: Modality, candidate: Modality) -> Way:
+    """The search that leads from one modality to another, or to the same."""
+    return next(way for way in WAYS if (way.query, way.candidate) == (query, candidate))
+
+
 class InputKind(StrEnum):
     """What an encoder can be given."""
 
@@ -75,6 +101,25 @@ class RerankMode(StrEnum):
     NONE = "none"
 
 
+class Fate(StrEnum):
+    """What became of an item that somebody expected among the hits.
+
+    From `hash` on, the stage that dropped it; `rerank` is a place behind the last hit.
+    """
+
+    FOUND = "found"
+    EARLIER = "earlier"  # before the first hit that `offset` leaves
+    ASKED_WITH = "asked_with"  # the item itself, in a search for more like it
+    UNKNOWN = "unknown"  # the gallery holds no such item
+    OTHER_KIND = "other_kind"  # of a modality that the search does not look for
+    FILTER = "filter"
+    HASH = "hash"
+    PQ = "pq"
+    RERANK = "rerank"
+    MIN_SCORE = "min_score"
+    COLLAPSED = "collapsed"  # a near-duplicate of a hit
+
+
 class CandidateBudget(Frozen):
     """How many candidates each stage keeps: shares of the gallery inside fixed bounds.
 
@@ -88,9 +133,8 @@ class CandidateBudget(Frozen):
     max_hash: int = 8192
     max_pq: int = 1024
 
-    def counts(self, n_items: int, k: int) -> tuple[int, int]:
+    def counts(self, n_items: int) -> tuple[int, int]:
         """(C1, C2): candidates kept by the Hamming stage and of these by the PQ stage."""
-        floor = max(self.at_least, k)
-        second = min(n_items, max(floor, min(int(self.keep_pq * n_items), self.max_pq)))
+        second = min(n_items, max(self.at_least, min(int(self.keep_pq * n_items), self.max_pq)))
         first = min(n_items, max(second, min(int(self.keep_hash * n_items), self.max_hash)))
         return first, second

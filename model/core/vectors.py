@@ -3,7 +3,9 @@
 import numpy as np
 
 from model.core.errors import VectorRejectedError
-from model.core.types import ByteArray, FloatArray, RowArray
+from model.core.types import ByteArray, FloatArray, RankArray, RowArray
+
+LEAST_LENGTH = 1e-3  # half precision leaves about 3e-4 of a unit vector minus itself
 
 
 def l2_normalised(vectors: FloatArray) -> FloatArray:
@@ -28,6 +30,28 @@ def query_vectors(vectors: FloatArray, dim: int) -> FloatArray:
     return l2_normalised(vectors)
 
 
+def shifted(
+    query: FloatArray, plus: FloatArray, minus: FloatArray, weights: tuple[float, float]
+) -> FloatArray:
+    """A unit query (D,) moved towards unit rows `plus` (P, D) and away from `minus` (M, D).
+
+    unit(query + w₊ · mean(plus) - w₋ · mean(minus)), with weights (w₊, w₋); no rows, no move.
+
+    Raises:
+        VectorRejectedError: what is left is shorter than the rounding of stored embeddings.
+    """
+    moved = query.astype(np.float64)
+    for rows, weight in ((plus, weights[0]), (minus, -weights[1])):
+        if len(rows):
+            moved += weight * rows.mean(axis=0, dtype=np.float64)
+    if (length := float(np.linalg.norm(moved))) < LEAST_LENGTH:
+        raise VectorRejectedError(
+            f"a query needs a direction once `plus` is added and `minus` is taken away: a length "
+            f"of {LEAST_LENGTH}, {length:.2g} is left"
+        )
+    return np.asarray(moved / length, dtype=np.float32)
+
+
 def pack_signs(hash_space: FloatArray) -> ByteArray:
     """Hash codes (N, K/8): bit i of a row is set where value i is above zero, low bit first."""
     return np.packbits(hash_space > 0, axis=-1, bitorder="little")
@@ -36,3 +60,11 @@ def pack_signs(hash_space: FloatArray) -> ByteArray:
 def best_rows(scores: FloatArray, rows: RowArray, count: int) -> RowArray:
     """Positions (count,) of the highest scores, best first; equal scores by lower row."""
     return np.lexsort((rows, -scores))[:count]
+
+
+def bit_distances(codes: ByteArray, code: ByteArray) -> RankArray:
+    """Differing bits (N,) between packed codes (N, K/8) and one code (K/8,)."""
+    return np.asarray(_BITS[codes ^ code].sum(axis=-1, dtype=np.int32))
+
+
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)

@@ -18,7 +18,7 @@ from PIL import (
 )
 
 from model.core.errors import ImageRejectedError
-from model.core.types import Frozen
+from model.data.image_limits import ImageLimits
 from model.data.records import ImageRef
 
 Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
@@ -70,14 +70,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class ImageLimits(Frozen):
-    """What an image may be at most, and at least."""
-
-    max_bytes: int = 20 * 2**20
-    max_pixels: int = 50_000_000
-    min_side: int = 2
 
 
 def load_image(ref: ImageRef, limits: ImageLimits) -> Image.Image:

@@ -8,8 +8,7 @@ import numpy as np
 from model.ann.selection import top_positions
 from model.core.types import FloatArray, RankArray, RowArray
 from model.rerankers.reference import DEPTH, reference_positions
-from model.rerankers.relationship import PairCosines, Relationship, rank_term, relationship
-from model.rerankers.weights import DirectionWeights
+from model.rerankers.relationship import Relationship, rank_term
 from model.reverse_lists.compute import reverse_ranks, valid_counts
 from model.reverse_lists.layers import ReverseListSource
 
@@ -55,16 +54,8 @@ def by_consistency(
     return Reranked(places, cosines[places], cosines[places], unknown, nothing, nothing, applied)
 
 
-def by_relationship(
-    rows: RowArray,
-    cosines: FloatArray,
-    source: ReverseListSource,
-    k: int,
-    weights: DirectionWeights,
-    pairs: PairCosines | None = None,
-) -> Reranked:
+def by_relationship(rows: RowArray, cosines: FloatArray, terms: Relationship, k: int) -> Reranked:
     """The best k candidates by (consistency + complementarity + expansion, row)."""
-    terms = relationship(cosines, source.lists(rows), weights, pairs)
     places = top_positions(terms.scores, rows, k)
     return _as_related(terms, cosines, places, terms.scores[places], AppliedRerank.RELATIONSHIP)
 

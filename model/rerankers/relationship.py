@@ -9,7 +9,8 @@ among them, and how near it is to everything (hubness, as in inverted softmax).
 The last two come from a bank of pairs (`pairs.py`), where there is one.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,12 @@ class Relationship:
     complementarity: FloatArray
     expansion: FloatArray
     scores: FloatArray
+
+    @classmethod
+    def joined(cls, parts: Sequence["Relationship"]) -> "Relationship":
+        """Several stretches of candidates as one."""
+        names = (field.name for field in fields(cls))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def rank_term(ranks: RankArray, entries: NDArray[np.integer] | int) -> FloatArray:

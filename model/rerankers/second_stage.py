@@ -4,16 +4,26 @@ This is where a mode plugs in: a part in the constructor (opened in `of_artifact
 `modes`, a branch in `rerank`. Which mode answers where none is asked for is said in `default`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
+from model.ann.halves import widened
 from model.ann.selection import top_positions
 from model.artifact.manifest import OWN_BANK
 from model.artifact.reader import Artifact
 from model.core.errors import UnsupportedRerankError
-from model.core.types import Direction, FloatArray, Modality, RerankMode, RowArray
+from model.core.types import (
+    Direction,
+    FloatArray,
+    Kinship,
+    Modality,
+    RerankMode,
+    RowArray,
+    Way,
+)
 from model.heads.heads import Heads
 from model.rerankers.learned.reranker import Case
 from model.rerankers.learned.serving import LearnedMode
@@ -27,8 +37,9 @@ from model.rerankers.ordering import (
 )
 from model.rerankers.pairs import Expansion, PairBank
 from model.rerankers.pillar.serving import PillarMode
-from model.rerankers.relationship import PairCosines, relationship
+from model.rerankers.relationship import PairCosines, Relationship, relationship
 from model.rerankers.weights import StageTwo
+from model.reverse_lists.fetched import FetchedLists
 from model.reverse_lists.layers import ReverseListSource
 
 # What a mode that not every index has is made of.
@@ -43,30 +54,58 @@ NEEDED = {
 LITTLE_READ = {RerankMode.NONE, RerankMode.PILLAR, RerankMode.REFERENCE}
 
 
+BLOCK_ROWS = 8192  # candidates whose vectors and lists are in memory at once
+
+
 @dataclass(frozen=True)
 class Shortlist:
-    """One query with the candidates that Stage I left; row i is the same item in each part."""
+    """One query with its candidates; row i is the same item in each part."""
 
-    direction: Direction
+    direction: Way
     query: FloatArray  # (D,) unit
     hash_space: FloatArray  # (K,) of the query
     rows: RowArray  # (C,)
-    vectors: FloatArray  # (C, D) unit rows
     cosines: FloatArray  # (C,) with the query
     lists: ReverseListSource | None  # of the candidates' side
+    embeddings: NDArray[np.floating]  # (N, D) of the candidates' side, may be memory-mapped
+    held: FloatArray | None = None  # (C, D), where that is one block
 
     @classmethod
     def of(
         cls,
-        direction: Direction,
+        direction: Way,
         query: FloatArray,
         hash_space: FloatArray,
         rows: RowArray,
-        vectors: FloatArray,
+        embeddings: NDArray[np.floating],
         lists: ReverseListSource | None,
     ) -> "Shortlist":
-        """The candidates (C, D) with their cosines."""
-        return cls(direction, query, hash_space, rows, vectors, cosines(vectors, query), lists)
+        """The candidates of some rows (C,) with their cosines."""
+        held = widened(embeddings[rows]) if len(rows) <= BLOCK_ROWS else None
+        blind = cls(
+            direction, query, hash_space, rows, np.empty(0, np.float32), lists, embeddings, held
+        )
+        parts = [cosines(blind.vectors(block), query) for block in blind.blocks]
+        return replace(blind, cosines=np.concatenate(parts))
+
+    @property
+    def across(self) -> Direction:
+        """The direction, which Stage II's terms need to be from one modality to the other."""
+        if isinstance(self.direction, Kinship):
+            raise UnsupportedRerankError(f"{self.direction} is ranked by cosine alone")
+        return self.direction
+
+    @property
+    def blocks(self) -> list[slice]:
+        """Stretches of candidates that are looked at together."""
+        starts = range(0, max(len(self.rows), 1), BLOCK_ROWS)
+        return [slice(start, start + BLOCK_ROWS) for start in starts]
+
+    def vectors(self, places: slice | RowArray) -> FloatArray:
+        """Unit rows (n, D) of some candidates."""
+        if self.held is not None:
+            return self.held[places]
+        return widened(self.embeddings[self.rows[places]])
 
 
 class SecondStage:
@@ -143,6 +182,20 @@ class SecondStage:
             raise _lacking(mode)
         return mode
 
+    def mode_of(self, way: Way, asked: RerankMode | None) -> RerankMode:
+        """The mode asked for, or the default of that way: inside one modality the cosine alone.
+
+        Raises:
+            UnsupportedRerankError: the gallery, or the way, lacks what that mode needs.
+        """
+        if not isinstance(way, Kinship):
+            return self.mode(asked)
+        if asked not in (None, RerankMode.NONE):
+            raise UnsupportedRerankError(
+                f"rerank {asked.value!r} needs items of both kinds, {way.value} is ranked by cosine"
+            )
+        return RerankMode.NONE
+
     def reads_lists(self, mode: RerankMode | None) -> bool:
         """Whether a mode reads the reverse list of every candidate, so that they can be fetched."""
         return self.mode(mode) not in LITTLE_READ
@@ -162,8 +215,8 @@ class SecondStage:
             case _ if lists is None:
                 return by_consistency(rows, scored, k, AppliedRerank.CONSISTENCY_ONLY)
             case RerankMode.RELATIONSHIP:
-                weights = self.weights[shortlist.direction]
-                return by_relationship(rows, scored, lists, k, weights, self._expanded(shortlist))
+                expansion = None if self.pairs is None else _expansion(self.pairs, shortlist)
+                return by_relationship(rows, scored, self._related(shortlist, lists, expansion), k)
             case RerankMode.LEARNED:
                 return self._by_learning(shortlist, lists, k)
             case RerankMode.REFERENCE:
@@ -174,18 +227,16 @@ class SecondStage:
     def _by_pillars(self, shortlist: Shortlist, k: int) -> Reranked:
         if self.pillar is None:
             raise _lacking(RerankMode.PILLAR)
-        direction, query = shortlist.direction, shortlist.query
+        direction, query = shortlist.across, shortlist.query
         return self.pillar.rerank(direction, query, shortlist.rows, shortlist.cosines, k)
 
     def _by_learning(self, shortlist: Shortlist, source: ReverseListSource, k: int) -> Reranked:
         """The best candidates by relationship, scored anew by the network."""
         if self.learned is None or self.pairs is None:
             raise _lacking(RerankMode.LEARNED)
-        direction, rows, vectors = shortlist.direction, shortlist.rows, shortlist.vectors
-        expansion, lists = _expansion(self.pairs, shortlist), source.lists(rows)
-        related = relationship(
-            shortlist.cosines, lists, self.weights[direction], _pair_cosines(vectors, expansion)
-        )
+        direction, rows = shortlist.across, shortlist.rows
+        expansion, source = _expansion(self.pairs, shortlist), _at_hand(shortlist, source)
+        related = self._related(shortlist, source, expansion)
         first = top_positions(related.scores, rows, max(k, self.learned.depth))
         listed = first[: self.learned.depth]
         scores = self.learned.scores(
@@ -193,16 +244,22 @@ class SecondStage:
             shortlist.query,
             expansion,
             rows[listed],
-            vectors[listed],
-            lists[listed],
+            shortlist.vectors(listed),
+            source.lists(rows[listed]),
         )
         return by_learned(rows, shortlist.cosines, related, first, scores, k)
 
-    def _expanded(self, shortlist: Shortlist) -> PairCosines | None:
-        """The candidates' cosines with the query's expansion, where there are pairs."""
-        if self.pairs is None:
-            return None
-        return _pair_cosines(shortlist.vectors, _expansion(self.pairs, shortlist))
+    def _related(
+        self, shortlist: Shortlist, source: ReverseListSource, expansion: Expansion | None
+    ) -> Relationship:
+        """Every candidate's terms, a block at a time."""
+        weights = self.weights[shortlist.across]
+        parts = []
+        for block in shortlist.blocks:
+            lists, vectors = source.lists(shortlist.rows[block]), shortlist.vectors(block)
+            pairs = None if expansion is None else _pair_cosines(vectors, expansion)
+            parts.append(relationship(shortlist.cosines[block], lists, weights, pairs))
+        return parts[0] if len(parts) == 1 else Relationship.joined(parts)
 
 
 def _lacking(mode: RerankMode) -> UnsupportedRerankError:
@@ -211,6 +268,14 @@ def _lacking(mode: RerankMode) -> UnsupportedRerankError:
 
 def _expansion(pairs: PairBank, shortlist: Shortlist) -> Expansion:
     return pairs.expand(shortlist.direction.query, shortlist.query, shortlist.hash_space)
+
+
+def _at_hand(shortlist: Shortlist, source: ReverseListSource) -> ReverseListSource:
+    """The source with the candidates' lists fetched, where these are one block."""
+    if len(shortlist.blocks) > 1:
+        return source
+    rows = np.sort(shortlist.rows)
+    return FetchedLists(source, rows, source.lists(rows))
 
 
 def _pair_cosines(vectors: FloatArray, found: Expansion) -> PairCosines:

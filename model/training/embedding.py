@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from model.core.errors import DataFormatError
 from model.core.types import FloatArray, InputKind, Modality
-from model.data.images import ImageLimits, load_image
+from model.data.image_limits import ImageLimits
+from model.data.images import load_image
 from model.encoders.protocols import Encoder
 from model.encoders.vse import VSEImageEncoder
 from model.training.cache import cached, fingerprint

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from model.core.errors import UnsupportedInputError
 from model.core.types import RowArray
-from model.data.images import ImageLimits, load_image
+from model.data.image_limits import ImageLimits
+from model.data.images import load_image
 from model.data.records import Collection
 from model.data.rows import check_finite
 from model.encoders.backbone import GridBackbone

@@ -105,7 +105,7 @@ def _ranked(
 
     As many of these as Stage I keeps of a gallery.
     """
-    kept = max(depth, CandidateBudget(at_least=1).counts(len(items), depth)[1])
+    kept = max(depth, CandidateBudget(at_least=1).counts(len(items))[1])
     vectors, every = np.ascontiguousarray(items[:, 0]), np.arange(len(items))
     for start in range(0, len(queries), BLOCK):
         asked = queries[start : start + BLOCK, :ASKED]

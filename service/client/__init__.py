@@ -7,7 +7,14 @@
 `AsyncMeetClient` has the same methods to await.
 """
 
-from service.client.calls import Call, PictureFile, SearchParams
+from service.client.calls import (
+    Call,
+    ImageQuery,
+    PictureFile,
+    QueryParams,
+    SearchParams,
+    TextQuery,
+)
 from service.client.clients import AsyncMeetClient, ClientOptions, MeetClient
 from service.client.errors import (
     AccessRefusedError,
@@ -22,7 +29,15 @@ from service.client.errors import (
     UnreachableError,
 )
 from service.client.retrying import RetryPolicy
-from service.schemas import Explanation, Hit, IndexAnswer, ItemAnswer, Problem, SearchAnswer
+from service.schemas import (
+    Explanation,
+    Hit,
+    IndexAnswer,
+    ItemAnswer,
+    Problem,
+    SearchAnswer,
+    WhyNot,
+)
 
 __all__ = [
     "AccessRefusedError",
@@ -33,6 +48,7 @@ __all__ = [
     "Explanation",
     "ForeignAnswerError",
     "Hit",
+    "ImageQuery",
     "IndexAnswer",
     "ItemAnswer",
     "MeetClient",
@@ -40,12 +56,15 @@ __all__ = [
     "PictureFile",
     "Problem",
     "ProblemError",
+    "QueryParams",
     "RequestRefusedError",
     "RetryPolicy",
     "SearchAnswer",
     "SearchParams",
     "ServerFaultError",
+    "TextQuery",
     "TimedOutError",
     "UnavailableError",
     "UnreachableError",
+    "WhyNot",
 ]

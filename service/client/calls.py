@@ -1,7 +1,5 @@
 """The calls: what each one sends and how its answer is read, written once for both clients."""
 
-import json
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -13,10 +11,11 @@ import httpx
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from model.core.errors import InputError
-from model.core.types import Direction, RerankMode
+from model.core.types import Direction, Modality, RerankMode
+from service.client.bodies import encoded
 from service.client.effects import ReadFile
 from service.client.errors import foreign
-from service.schemas import IndexAnswer, ItemAnswer, SearchAnswer
+from service.schemas import Answers, IndexAnswer, ItemAnswer, Problem, SearchAnswer
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -25,21 +24,48 @@ Fields = Mapping[str, Any]
 NOT_READY = 503
 
 
-class SearchParams(TypedDict, total=False):
+class QueryParams(TypedDict, total=False):
+    """What a query can say of itself: unit(query + w₊ · mean(plus) - w₋ · mean(minus))."""
+
+    plus: str | Sequence[str] | None
+    minus: str | Sequence[str] | None
+    plus_weight: float
+    minus_weight: float
+
+
+class SearchParams(QueryParams, total=False):
     """What a search can say beside its query; it is sent as it is, and the server has the rules.
 
     A field that the server does not know comes back as a `RequestRefusedError` that names it.
     """
 
     k: int
-    explain: bool
-    rerank: RerankMode | Literal["relationship", "reference", "pillar", "none"] | None
     offset: int
-    filter: Mapping[str, JsonValue]
-    min_score: float
+    explain: bool
+    rerank: RerankMode | Literal["learned", "relationship", "reference", "pillar", "none"] | None
+    candidates: int | None
     exact: bool
-    timeout_ms: int
-    minus: str | Sequence[str] | Sequence[float]
+    filter: Mapping[str, JsonValue] | None
+    min_score: float | None
+    collapse: int | None
+    timeout_ms: int | None
+    why_not: Sequence[str] | None
+
+
+class TextQuery(QueryParams, total=False):
+    """One of several queries for images: exactly one of `query`, `id` and `vector`."""
+
+    query: str
+    id: str
+    vector: Iterable[float]
+
+
+class ImageQuery(QueryParams, total=False):
+    """One of several queries for captions: exactly one of `image`, `id` and `vector`."""
+
+    image: bytes
+    id: str
+    vector: Iterable[float]
 
 
 @dataclass(frozen=True)
@@ -75,23 +101,35 @@ class Call(Generic[T]):
         """The body, as `httpx.Client.request` takes it."""
         fields = {} if self.fields is None else _given(self.fields)
         if self.image is None:
-            return {} if self.fields is None else _json(fields)
+            return {} if self.fields is None else encoded(fields)
         data = self.image if isinstance(self.image, bytes) else await ReadFile(self.image)
         if any(isinstance(value, Mapping | list | tuple) for value in fields.values()):
             # A form's fields hold no lists and no objects.
-            return _json(fields | {"image": b64encode(data).decode("ascii")})
+            return encoded(fields | {"image": data})
         return {"files": {"image": ("image", data)}, "data": fields}
 
 
 def search_text(
     query: str | None = None,
     *,
+    id: str | None = None,
     vector: Iterable[float] | None = None,
     **params: Unpack[SearchParams],
 ) -> Call[SearchAnswer]:
-    """Images for a text or a vector, best first."""
-    fields = {"query": query, "vector": _values(vector), **params}
-    return _search(Direction.TEXT_TO_IMAGE, fields)
+    """Images for a text, a gallery caption's id or a vector, best first."""
+    return _search(
+        Direction.TEXT_TO_IMAGE, {"query": query, "id": id, "vector": _values(vector), **params}
+    )
+
+
+def search_texts(
+    queries: Iterable[str | TextQuery], **params: Unpack[SearchParams]
+) -> Call[list[SearchAnswer | Problem]]:
+    """Images for each of several queries that share the other fields, asked in one call.
+
+    An answer for each, in order; a query that failed has its problem in its place.
+    """
+    return _searches(Direction.TEXT_TO_IMAGE, {"queries": list(queries), **params})
 
 
 def search_image(
@@ -103,8 +141,29 @@ def search_image(
 ) -> Call[SearchAnswer]:
     """Captions for an image file (its path or its bytes), a gallery image's id, or a vector."""
     file = image if image is None or isinstance(image, bytes) else Path(image)
-    fields = {"id": id, "vector": _values(vector), **params}
-    return _search(Direction.IMAGE_TO_TEXT, fields, file)
+    return _search(Direction.IMAGE_TO_TEXT, {"id": id, "vector": _values(vector), **params}, file)
+
+
+def search_images(
+    queries: Iterable[str | bytes | ImageQuery], **params: Unpack[SearchParams]
+) -> Call[list[SearchAnswer | Problem]]:
+    """Captions for each of several queries: a gallery image's id, a file's bytes, or more.
+
+    An answer for each, in order; a query that failed has its problem in its place.
+    """
+    each = [{"image": one} if isinstance(one, bytes) else one for one in queries]
+    return _searches(Direction.IMAGE_TO_TEXT, {"queries": each, **params})
+
+
+def similar(
+    id: str,
+    *,
+    to: Modality | Literal["image", "text"] | None = None,
+    **params: Unpack[SearchParams],
+) -> Call[SearchAnswer]:
+    """More like an item of the gallery: of its own kind, or of the kind that `to` names."""
+    fields = {"id": id, "to": to, **params}
+    return Call("POST", "/search/similar", _reader(SearchAnswer), fields)
 
 
 def index() -> Call[IndexAnswer]:
@@ -143,17 +202,17 @@ def _search(
     return Call("POST", f"/search/{direction}", _reader(SearchAnswer), fields, image)
 
 
+def _searches(direction: Direction, fields: Fields) -> Call[list[SearchAnswer | Problem]]:
+    read = _reader(Answers)
+    return Call("POST", f"/search/{direction}", lambda answered: read(answered).answers, fields)
+
+
 def _given(fields: Fields) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _values(vector: Iterable[float] | None) -> list[float] | None:
-    return None if vector is None else [float(value) for value in vector]
-
-
-def _json(fields: Fields) -> dict[str, Any]:
-    # What is not finite is sent: the server refuses it by name.
-    return {"content": json.dumps(fields), "headers": {"content-type": "application/json"}}
+    return None if vector is None else list(vector)
 
 
 def _item_path(item_id: str) -> str:

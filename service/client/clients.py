@@ -102,7 +102,10 @@ class MeetClient:
         self.close()
 
     search_text = _blocking(calls.search_text)
+    search_texts = _blocking(calls.search_texts)
     search_image = _blocking(calls.search_image)
+    search_images = _blocking(calls.search_images)
+    similar = _blocking(calls.similar)
     index = _blocking(calls.index)
     item = _blocking(calls.item)
     thumbnail = _blocking(calls.thumbnail)
@@ -148,7 +151,10 @@ class AsyncMeetClient:
         await self.close()
 
     search_text = _awaited(calls.search_text)
+    search_texts = _awaited(calls.search_texts)
     search_image = _awaited(calls.search_image)
+    search_images = _awaited(calls.search_images)
+    similar = _awaited(calls.similar)
     index = _awaited(calls.index)
     item = _awaited(calls.item)
     thumbnail = _awaited(calls.thumbnail)

@@ -1,5 +1,7 @@
 /** The server's routes; whatever goes wrong leaves as a `ProblemError`. */
 
+import { isAlike } from "./query.js";
+
 /** A problem document (RFC 9457), the server's own or one made here in the same form. */
 export class ProblemError extends Error {
   constructor(problem) {
@@ -28,7 +30,11 @@ export function createApi(key) {
     index: (signal) => json("index", { signal }),
     item: (id, signal) => json(`items/${encodeURIComponent(id)}`, { signal }),
     search: (direction, body, signal) =>
-      json(`search/${direction}`, { method: "POST", signal, ...encoded(body) }),
+      json(`search/${isAlike(direction) ? "similar" : direction}`, {
+        method: "POST",
+        signal,
+        ...encoded(body),
+      }),
     blob: async (path, signal) => (await call(path, { signal })).blob(),
   };
 }

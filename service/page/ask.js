@@ -73,6 +73,8 @@ export function createAsk(index, pictures, { ask, refuse }) {
     if (local) URL.revokeObjectURL(local);
     local = query.kind === "upload" ? URL.createObjectURL(query.file) : null;
     if (local) return h("img", { src: local, alt: "" });
+    // A caption has no picture of its own.
+    if (query.direction.startsWith("text-")) return null;
     return pictures.of(`items/${encodeURIComponent(query.id)}/image`, { alt: "" });
   }
 
@@ -94,7 +96,7 @@ export function createAsk(index, pictures, { ask, refuse }) {
         text.focus();
       };
       picked.append(
-        preview(query),
+        ...[preview(query)].filter(Boolean),
         h("span", { class: "picked-name" }, named(query)),
         h(
           "button",

@@ -43,6 +43,7 @@ export function createDetail(dialog, index, api, pictures, ask) {
     );
     if (held) focusAgain(held);
     if (hit.caption) about.append(h("p", { class: "quote" }, hit.caption));
+    if (hit.duplicates?.length) about.append(...near(hit.duplicates));
     if (shown.images) readCaptions(hit, about, reading.signal);
   }
 
@@ -50,6 +51,14 @@ export function createDetail(dialog, index, api, pictures, ask) {
   function focusAgain(label) {
     const buttons = [...dialog.querySelectorAll(".tiny:enabled")];
     (buttons.find((one) => one.ariaLabel === label) ?? buttons.at(-1)).focus();
+  }
+
+  /** The near-duplicates that a hit stands for: their pictures, or their ids. */
+  function near(ids) {
+    const picture = (id) =>
+      pictures.of(`items/${encodeURIComponent(id)}/image`, { alt: id, words: id });
+    const entries = ids.map((id) => h("li", {}, shown.images ? picture(id) : id));
+    return [h("h3", {}, "Near-duplicates"), h("ul", { class: "near" }, ...entries)];
   }
 
   const large = (hit) =>

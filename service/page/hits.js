@@ -5,6 +5,7 @@ import { findsImages, followUps } from "./query.js";
 
 /** A list that shows answers; `open(hit)` and `ask(query)` are what its buttons do. */
 export function createHits(place, index, pictures, { open, ask }) {
+  place.addEventListener("focusin", ({ target }) => roving(place, target.closest("li")));
   return {
     /** Show an answer's hits. */
     show({ direction, hits }) {
@@ -12,6 +13,13 @@ export function createHits(place, index, pictures, { open, ask }) {
       place.dataset.kind = images ? "image" : "text";
       place.replaceChildren(...hits.map((hit) => entry(hit, images)));
       roving(place);
+    },
+    /** Show hits behind those that are there, and put the focus on the first of them. */
+    append({ direction }, hits) {
+      const added = hits.map((hit) => entry(hit, findsImages(direction)));
+      place.append(...added);
+      roving(place, added[0]);
+      added[0]?.querySelector(".open").focus();
     },
     /** Show that an answer is on its way, with as many places as hits are wanted. */
     wait(direction, k) {
@@ -49,6 +57,7 @@ export function createHits(place, index, pictures, { open, ask }) {
         { class: "line" },
         h("span", { class: "rank" }, String(hit.rank + 1)),
         h("span", { class: "name" }, hit.id),
+        ...marks(hit),
         h("span", { class: "score" }, score(hit)),
       ),
     );
@@ -61,6 +70,7 @@ export function createHits(place, index, pictures, { open, ask }) {
       h("span", { class: "rank" }, String(hit.rank + 1)),
       hit.image && h("span", { class: "frame" }, pictures.of(hit.image, { alt: "" })),
       h("span", { class: "words" }, hit.caption ?? hit.id),
+      ...marks(hit),
       h("span", { class: "score" }, score(hit)),
     );
   }
@@ -81,20 +91,22 @@ export function createHits(place, index, pictures, { open, ask }) {
   }
 }
 
+/** What else is to be known of a hit at a glance. */
+function marks({ same_image: own, duplicates = [], n_duplicates: count = duplicates.length }) {
+  return [
+    own && h("span", { class: "mark-own" }, "same picture"),
+    count > 0 && h("span", { class: "mark-near", title: `${count} near-duplicates` }, `+${count}`),
+  ];
+}
+
 /** A score as people read it. */
 export const score = (hit) => hit.score.toFixed(3);
 
 /** One stop of the Tab key in a list of many: the arrows move it. */
-function roving(place) {
-  const entries = [...place.children];
-  const stop = (current) => {
-    for (const one of entries) {
-      for (const button of one.querySelectorAll("button"))
-        button.tabIndex = one === current ? 0 : -1;
-    }
-  };
-  for (const one of entries) one.addEventListener("focusin", () => stop(one));
-  if (entries.length) stop(entries[0]);
+function roving(place, current = place.firstElementChild) {
+  for (const one of place.children) {
+    for (const button of one.querySelectorAll("button")) button.tabIndex = one === current ? 0 : -1;
+  }
 }
 
 /** The entry to go to from `from` by an arrow, Home or End; null for any other key. */

@@ -2,6 +2,7 @@
 
 import { bumpChart, mark, ranksOf, rise, way } from "./bump.js";
 import { h } from "./dom.js";
+import { fatesOf } from "./fates.js";
 
 const MOST_LINES = 40;
 const IDLE = "Point at a line to read its distances and scores.";
@@ -26,8 +27,9 @@ export function printed({ name, rank, digits }, explanation) {
   return rank ? String(value + 1) : digits ? value.toFixed(digits) : String(value);
 }
 
-/** The inspector in its place: shows an answer that was asked for with `explain`. */
-export function createInspector(place) {
+/** The inspector in its place: shows an answer that was asked for with `explain`; `why(ids)` asks
+ * what became of other items. */
+export function createInspector(place, why) {
   let shown = null;
   let width = 0;
   const chart = h("div", { class: "chart" });
@@ -49,12 +51,13 @@ export function createInspector(place) {
   }
 
   return {
-    show({ hits }) {
-      shown = hits.filter((hit) => hit.explanation);
+    show(answer) {
+      shown = answer.hits.filter((hit) => hit.explanation);
       width = 0;
       place.hidden = shown.length === 0;
       if (place.hidden) return;
-      place.replaceChildren(head(shown), readout, chart, alternative(shown, tell));
+      const fates = fatesOf(answer, why);
+      place.replaceChildren(head(shown), readout, chart, fates, alternative(shown, tell));
       tell(null);
       draw(Math.floor(chart.clientWidth));
     },

@@ -12,7 +12,16 @@ import { createOptions } from "./options.js";
 import { createPast } from "./past.js";
 import { createPictures } from "./pictures.js";
 import { problemPanel } from "./problems.js";
-import { bodyOf, directionOf, findsImages, named, readQuery, writeQuery } from "./query.js";
+import {
+  bodyOf,
+  directionOf,
+  findsImages,
+  followUps,
+  isAlike,
+  named,
+  readQuery,
+  writeQuery,
+} from "./query.js";
 import { shown, timesOf } from "./stages.js";
 
 const SLOW_MS = 4000;
@@ -61,23 +70,27 @@ function assembled(index) {
     index,
     () => parts.query && go(parts.query, { replace: true }),
   );
-  const inspector = createInspector(byId("inspector"));
+  const inspector = createInspector(byId("inspector"), (ids) =>
+    go(parts.query, { replace: true, why: ids }),
+  );
   listen({ text: byId("text"), hits: byId("hits"), focusBox: ask.focus, cancel });
   byId("inspect").addEventListener("click", () =>
     go(parts.query, { replace: true, inspect: !inspects() }),
   );
   byId("cancel").addEventListener("click", cancel);
+  byId("further").addEventListener("click", further);
   addEventListener("popstate", follow);
   showGallery(index);
   return { index, hits, detail, past, ask, options, inspector, query: null, answer: null };
 }
 
 /** Put a query into the address, then do what the address says. */
-function go(query, { replace = false, inspect = inspects() } = {}) {
+function go(query, { replace = false, inspect = inspects(), why = replace ? whys() : [] } = {}) {
   const parameters = new URLSearchParams();
   const state = writeQuery(query, parameters);
   parts.options.write(parameters);
   if (inspect) parameters.set("inspect", "1");
+  for (const id of inspect ? why : []) parameters.append("why", id);
   const url = `${location.pathname}?${parameters}`;
   const same = url === location.pathname + location.search && state === null;
   history[replace || same ? "replaceState" : "pushState"](state, "", url);
@@ -111,11 +124,7 @@ async function run(query, fromHits) {
   const controller = new AbortController();
   running = controller;
   const direction = directionOf(query);
-  const body = {
-    ...bodyOf(query),
-    ...parts.options.fields(),
-    ...(inspects() && { explain: true }),
-  };
+  const body = bodyFor(query);
   const timers = announceWait(direction, body.k);
   try {
     const answer = await api.search(direction, body, controller.signal);
@@ -127,6 +136,56 @@ async function run(query, fromHits) {
     timers.forEach(clearTimeout);
     if (running === controller) finished();
   }
+}
+
+/** All that a search says: the query, the options, and what the inspector wants to know. */
+function bodyFor(query) {
+  const inspected = whys().length ? { explain: true, why_not: whys() } : { explain: true };
+  return {
+    ...bodyOf(query),
+    ...parts.options.fields({ alike: isAlike(directionOf(query)) }),
+    ...(inspects() && inspected),
+  };
+}
+
+/** Show the next page of hits below those that are there. */
+async function further() {
+  const { query, answer } = parts;
+  const controller = new AbortController();
+  running = controller;
+  document.body.setAttribute("aria-busy", "true");
+  try {
+    const body = { ...bodyFor(query), offset: answer.hits.length };
+    const next = await api.search(directionOf(query), body, controller.signal);
+    if (running === controller) append(query, next);
+  } catch (error) {
+    if (running === controller && error.name !== "AbortError") stopAt(error);
+  } finally {
+    if (running === controller) finished();
+  }
+}
+
+function append(query, next) {
+  const hits = [...parts.answer.hits, ...next.hits];
+  parts.answer = { ...next, hits, why_not: parts.answer.why_not };
+  parts.hits.append(next, next.hits);
+  if (inspects()) parts.inspector.show(parts.answer);
+  offerFurther(next);
+  report(query, parts.answer);
+}
+
+/** Say why there are no further hits, and keep those that are there. */
+function stopAt(error) {
+  if (!(error instanceof ProblemError)) throw error;
+  byId("further").hidden = true;
+  const [broken] = error.problem.errors ?? [];
+  say(broken ? `${broken.field}: ${broken.rule}` : (error.problem.detail ?? error.problem.title));
+}
+
+/** Offer the next page where the index has pages and this one was full. */
+function offerFurther({ hits }) {
+  const full = hits.length === Number(parts.options.fields().k);
+  byId("further").hidden = !(parts.index.options ?? []).includes("offset") || !full;
 }
 
 function announceWait(direction, k) {
@@ -152,6 +211,7 @@ function cancel() {
   running.abort();
   finished();
   parts.hits.clear();
+  byId("further").hidden = true;
   say("Cancelled.");
   return true;
 }
@@ -166,6 +226,11 @@ function show(query, answer) {
   if (inspects()) parts.inspector.show(answer);
   else parts.inspector.hide();
   showAsked(query);
+  offerFurther(answer);
+  report(query, answer);
+}
+
+function report(query, answer) {
   // The box shows the query already to those who see it.
   const asked = h("span", { class: "unseen" }, ` for ${named(query)}`);
   say(counted(answer), asked, ` in ${shown(answer.milliseconds.total)} ms`);
@@ -175,6 +240,18 @@ function showAsked(query) {
   const picture = parts.ask.picture(query);
   byId("asked").hidden = picture === null;
   byId("asked").replaceChildren(...(picture ? [picture] : []));
+  byId("ways").replaceChildren(...otherWays(query));
+}
+
+/** What else can be asked about the item that was searched with. */
+function otherWays(query) {
+  if (query.kind !== "item") return [];
+  const item = { id: query.id, modality: query.direction.split("-to-")[0] };
+  return followUps(parts.index, item)
+    .filter((other) => other.query.direction !== query.direction)
+    .map(({ label, query: next }) =>
+      h("button", { type: "button", class: "chip", onclick: () => go(next) }, label),
+    );
 }
 
 function counted({ direction, hits }) {
@@ -209,6 +286,8 @@ function clear() {
   byId("inspect").hidden = true;
   byId("asked").hidden = true;
   byId("asked").replaceChildren();
+  byId("ways").replaceChildren();
+  byId("further").hidden = true;
   parts?.hits.clear();
   parts?.inspector.hide();
   if (parts) parts.answer = null;
@@ -221,6 +300,9 @@ function say(...words) {
 function inspects() {
   return new URLSearchParams(location.search).get("inspect") === "1";
 }
+
+/** Ids that the address asks the fates of. */
+const whys = () => new URLSearchParams(location.search).getAll("why");
 
 function showGallery({ counts, version }) {
   const number = new Intl.NumberFormat("en");

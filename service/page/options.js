@@ -6,7 +6,10 @@ import { FILTER } from "./filters.js";
 import { h } from "./dom.js";
 
 const K_CHOICES = [10, 20, 50, 100];
+// Hash codes that differ in at most so many bits are of near-duplicates.
+const NEAR_BITS = 2;
 const RERANK_LABELS = {
+  learned: "Learned",
   relationship: "Relationship",
   pillar: "Pillar (LeaPRR)",
   reference: "Reference rule",
@@ -20,6 +23,7 @@ const CONTROLS = [
   {
     name: "k",
     label: "Results",
+    main: true,
     kind: "choice",
     offered: () => true,
     choices: (index) => K_CHOICES.filter((k) => k <= index.limits.max_k),
@@ -30,6 +34,7 @@ const CONTROLS = [
   {
     name: "rerank",
     label: "Ranking",
+    main: true,
     kind: "choice",
     offered: (index) => index.rerank.length > 1,
     choices: (index) => index.rerank,
@@ -37,9 +42,12 @@ const CONTROLS = [
     named: (mode) => RERANK_LABELS[mode] ?? mode,
     parse: String,
   },
-  optional("min_score", "Least score", "number", number),
-  optional("timeout_ms", "Time limit (ms)", "number", number),
   optional("exact", "Exact search", "switch", (text) => text === "true"),
+  {
+    ...optional("collapse", "Merge near-duplicates", "switch", (text) => text === "true"),
+    body: () => NEAR_BITS,
+  },
+  optional("min_score", "Least score, 0 to 1", "number", number),
   FILTER,
 ];
 
@@ -55,12 +63,22 @@ export function createOptions(place, index, onChange) {
   };
   const show = () => {
     const focused = place.contains(document.activeElement) ? document.activeElement : null;
-    const fields = controls.map((control) =>
-      (control.field ?? field)(control, values[control.name], index, (v) => changed(control, v)),
+    const shown = (control) =>
+      (control.field ?? field)(control, values[control.name], index, (v) => changed(control, v));
+    const [always, others] = [true, false].map((main) =>
+      controls.filter((control) => Boolean(control.main) === main),
     );
-    place.replaceChildren(...fields);
+    place.replaceChildren(...always.map(shown), ...(others.length ? [more(others, shown)] : []));
     if (focused) sameField(place, focused)?.focus();
   };
+
+  /** The controls that most searches leave alone: behind one button, open where one is set. */
+  function more(others, shown) {
+    const set = others.filter((control) => values[control.name] !== fallback(control));
+    const open = place.querySelector("details")?.open || set.length > 0;
+    const fields = h("div", { class: "more-fields" }, ...others.map(shown));
+    return h("details", { class: "more-options", open }, h("summary", {}, "Options"), fields);
+  }
 
   return {
     read(parameters) {
@@ -80,11 +98,11 @@ export function createOptions(place, index, onChange) {
         if (said && value !== undefined) parameters.set(control.name, text(control, value));
       }
     },
-    /** The fields of a request's body. */
-    fields() {
-      const told = controls.filter(
-        (control) => control.always || values[control.name] !== fallback(control),
-      );
+    /** The fields of a request's body; items of one kind have one way to be ranked. */
+    fields({ alike = false } = {}) {
+      const told = controls
+        .filter((control) => control.always || values[control.name] !== fallback(control))
+        .filter((control) => !(alike && control.name === "rerank"));
       const body = told.map((c) => [c.name, c.body ? c.body(values[c.name]) : values[c.name]]);
       return Object.fromEntries(body.filter(([, value]) => value !== undefined));
     },

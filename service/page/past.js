@@ -84,7 +84,7 @@ export function createPast({ dialog, opener, recent, ask }) {
 }
 
 function label(query) {
-  const what = { "image-to-text": "Captions for", "image-to-image": "Like" }[query.direction];
+  const what = { "image-to-text": "Captions for", "text-to-image": "Pictures for" }[query.direction];
   return query.kind === "text" ? query.text : `${what ?? "Like"} ${named(query)}`;
 }
 

@@ -42,16 +42,29 @@ export function directionOf(query) {
 /** Whether the answers to a direction are pictures. */
 export const findsImages = (direction) => direction.endsWith("-to-image");
 
-/** The query's own field of a request body. */
+/** Whether a direction stays among items of one kind, which are ranked by cosine. */
+export const isAlike = (direction) => direction.split("-to-")[0] === direction.split("-to-")[1];
+
+/** The query's own fields of a request body. */
 export function bodyOf(query) {
   switch (query.kind) {
     case "text":
-      return { query: query.text };
+      return spoken(query.text);
     case "item":
       return { id: query.id };
     default:
       return { image: query.file };
   }
+}
+
+const AWAY = /(^|\s)-(?:"([^"]+)"|([^\s"-][^\s]*))/g;
+
+/** A text as a search says it: `-word` and `-"some words"` are what the query moves away from. */
+export function spoken(text) {
+  const minus = [...text.matchAll(AWAY)].map(([, , quoted, word]) => quoted ?? word);
+  const query = text.replace(AWAY, " ").trim();
+  // Nothing but what is not wanted says nothing to look for: then the words are only words.
+  return minus.length && query ? { query, minus } : { query: text };
 }
 
 /** The query in a few words. */
@@ -66,7 +79,8 @@ export function named(query) {
   }
 }
 
-/** More like an item: the queries that this index can answer about it, each with its label.
+/** More like an item: the queries that this index can answer about it, each with its label, those
+ * for items of its own kind first.
  *
  * A direction is offered as soon as the index says that it accepts an `id`; a caption is also a
  * text that can be searched with. */
@@ -79,13 +93,14 @@ export function followUps(index, item) {
     .map(([direction]) => ({
       label: LABELS[direction] ?? direction,
       query: { kind: "item", id: item.id, direction },
-    }));
+    }))
+    .sort((one, other) => isAlike(other.query.direction) - isAlike(one.query.direction));
   const byText =
     item.modality === "text" && item.caption && accepts(index, "text-to-image", "query");
   const known = asked.some(({ query }) => query.direction === "text-to-image");
   if (byText && !known) {
     const query = { kind: "text", text: item.caption };
-    asked.unshift({ label: LABELS["text-to-image"], query });
+    asked.push({ label: LABELS["text-to-image"], query });
   }
   return asked;
 }

@@ -46,7 +46,7 @@ def test_each_width_differs_from_the_default_in_one_number() -> None:
 
 
 def test_without_a_stage_it_keeps_what_the_one_before_kept() -> None:
-    shares = {name: (row.budget.counts(1000, 10)) for name, row in group("stages").items()}
+    shares = {name: row.budget.counts(1000) for name, row in group("stages").items()}
     assert shares["no hash stage"] == (1000, 100)
     assert shares["no PQ stage (the hash keeps as many)"] == (100, 100)
     assert shares["no Stage I"] == (1000, 1000)

@@ -24,6 +24,7 @@ from model.core.types import (
     Modality,
     RerankMode,
     RowArray,
+    Way,
 )
 from model.core.vectors import l2_normalised, pack_signs
 from model.heads.fitting import fit_heads
@@ -105,9 +106,9 @@ class Stages(NamedTuple):
     final: list[int]
 
 
-def slow_search(world: World, direction: Direction, query: FloatArray, mode: RerankMode) -> Stages:
+def slow_search(world: World, direction: Way, query: FloatArray, mode: RerankMode) -> Stages:
     asked, held = direction.query, direction.candidate
-    first, second = BUDGET.counts(COUNTS[held], 10)
+    first, second = BUDGET.counts(COUNTS[held])
     vector = world.heads.hash_space(asked, query[None])
     codes = world.heads.encode(held, world.embeddings[held])
     distances = dict(enumerate(oracle.hamming_distances(pack_signs(vector), codes[0])[0].tolist()))
@@ -224,7 +225,7 @@ def test_the_lists_of_a_block_are_asked_for_once_and_each_row_once(world: World)
     nothing = replace(options, rerank=RerankMode.NONE)
     rankings = cascade.search(Direction.TEXT_TO_IMAGE, queries, [options] * 19 + [nothing])
     [asked] = source.asked
-    assert len(asked) == len(set(asked)) < 19 * BUDGET.counts(200, 4)[1]
+    assert len(asked) == len(set(asked)) < 19 * BUDGET.counts(200)[1]
     stored = world.cascade.search(Direction.TEXT_TO_IMAGE, queries[:19], options)
     for ranking, expected in zip(rankings, stored, strict=False):
         np.testing.assert_array_equal(ranking.rows, expected.rows)

@@ -106,7 +106,7 @@ def test_what_stage_one_keeps_is_what_a_search_ranks(direction: Direction) -> No
     budget = CandidateBudget(at_least=5, keep_hash=0.3, keep_pq=0.1)
     options = SearchOptions(k=K, rerank=RerankMode.NONE, budget=budget)
     over = WORLD.cascade
-    first, second = budget.counts(len(over.sides[direction.candidate]), K)
+    first, second = budget.counts(len(over.sides[direction.candidate]))
     for query in queries(over, direction):
         kept = over.kept(direction, query, options)
         assert (len(kept.by_hash), len(kept.by_pq)) == (first, second)

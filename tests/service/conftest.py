@@ -19,7 +19,8 @@ from model.rerankers.pillar.config import PillarConfig
 from model.rerankers.pillar.reranker import PillarReranker
 from service.app import create_app
 from service.engine import SearchEngine
-from service.settings import Limits, ServiceSettings
+from service.limits import Limits
+from service.settings import ServiceSettings
 from tests.service.versions import add_version
 from tests.service.world import World, make_encoder, make_index, make_world
 

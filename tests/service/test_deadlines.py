@@ -42,13 +42,13 @@ def test_stages_are_given_up_in_one_order(mode: RerankMode, order: list[str]) ->
     assert [list(plan.degraded) for plan in found] == [order[:n] for n in range(len(order) + 1)]
     assert found[0].options == options(mode)
     assert found[-1].options.rerank is RerankMode.NONE
-    asked, left = (one.options.budget.counts(1_000_000, 10) for one in (found[0], found[-1]))
+    asked, left = (one.options.budget.counts(1_000_000) for one in (found[0], found[-1]))
     assert left == tuple(count // 4 for count in asked)
 
 
 def test_fewer_candidates_are_never_fewer_than_hits_wanted() -> None:
     last = plans(options(RerankMode.NONE, k=900))[-1]
-    assert last.options.budget.counts(5000, 900) == (900, 900)
+    assert last.options.budget.counts(5000) == (900, 900)
 
 
 def test_only_searches_that_would_be_late_are_shortened() -> None:

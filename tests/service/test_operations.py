@@ -49,9 +49,12 @@ async def test_the_index_says_what_is_served_and_allowed(client: httpx.AsyncClie
     assert answer["counts"] == {"image": 60, "text": 120}
     assert answer["encoder"]["embedding_dim"] == DIM
     assert answer["accepts"] == {
-        "text-to-image": ["query", "vector"],
+        "text-to-image": ["query", "id", "vector"],
         "image-to-text": ["image", "id", "vector"],
+        "image-to-image": ["id"],
+        "text-to-text": ["id"],
     }
+    assert {"k", "explain", "rerank", "timeout_ms", "why_not"} <= set(answer["options"])
     assert answer["rerank"] == ["relationship", "reference", "none"]
     assert answer["default_rerank"] == "relationship"
     assert answer["budget"] == BUDGET.model_dump()
@@ -80,7 +83,7 @@ async def test_a_search_is_counted_by_stage_route_and_layer(client: httpx.AsyncC
     assert (after[*route, "200"], after[*route, "422"]) == (1, 1)
     assert after["meet_problems_total", "text_rejected"] == 1
     layer = ("meet_reverse_list_lookups_total", "text-to-image", "stored")
-    assert after[layer] - before[layer] == BUDGET.counts(60, 10)[1]
+    assert after[layer] - before[layer] == BUDGET.counts(60)[1]
 
 
 async def test_an_invented_method_makes_no_series(client: httpx.AsyncClient) -> None:
@@ -115,10 +118,15 @@ async def test_the_description_documents_every_problem(client: httpx.AsyncClient
     schema = {"$ref": "#/components/schemas/Problem"}
     expected = {
         ("/search/text-to-image", "post"): {
-            *("400", "401", "408", "409", "413", "415", "422", "429", "500", "503", "504"),
+            *("400", "401", "404", "406", "408", "409", "413", "415", "422"),
+            *("429", "500", "503", "504"),
         },
         ("/search/image-to-text", "post"): {
-            *("400", "401", "404", "408", "409", "413", "415", "422"),
+            *("400", "401", "404", "406", "408", "409", "413", "415", "422"),
+            *("429", "500", "503", "504"),
+        },
+        ("/search/similar", "post"): {
+            *("400", "401", "404", "406", "408", "409", "413", "415", "422"),
             *("429", "500", "503", "504"),
         },
         ("/items/{item_id}/image", "get"): {"401", "404", "422", "429", "500"},

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model.data.images import ImageLimits, decode_image
+from model.data.image_limits import ImageLimits
+from model.data.images import decode_image
 from model.data.records import ImageRef
 from model.encoders.opening import open_encoder
 from service.engine import SearchEngine

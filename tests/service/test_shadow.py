@@ -54,7 +54,7 @@ def recalls(
     query = engine.embed_vector(vector)
     options = SearchOptions(k=10, rerank=mode, budget=EVERYTHING)
     exact = cascade.search(direction, query, options)[0].rows.tolist()
-    first, second = BUDGET.counts(len(side), k)
+    first, second = BUDGET.counts(len(side))
     hashed = cascade.heads.hash_space(direction.query, query)
     _, by_hash = oracle.hamming_search(pack_signs(hashed), side.hamming.codes(), first)
     wide = SearchOptions(k=second, rerank=RerankMode.NONE, budget=BUDGET)

@@ -5,20 +5,22 @@ from model.core.types import CandidateBudget, Direction, Modality
 
 
 @pytest.mark.parametrize(
-    ("n_items", "k", "expected"),
+    ("n_items", "expected"),
     [
-        (1000, 10, (200, 100)),  # a fifth and a tenth of the gallery
-        (5000, 10, (1000, 500)),
-        (100, 10, (64, 64)),  # small galleries keep at least 64
-        (30, 10, (30, 30)),  # or all they have
-        (1_000_000, 10, (8192, 1024)),  # large ones are capped
-        (1000, 500, (500, 500)),  # never fewer than the hits asked for
+        (1000, (200, 100)),  # a fifth and a tenth of the gallery
+        (5000, (1000, 500)),
+        (100, (64, 64)),  # small galleries keep at least 64
+        (30, (30, 30)),  # or all they have
+        (0, (0, 0)),
+        (1_000_000, (8192, 1024)),  # large ones are capped
     ],
 )
-def test_a_budget_keeps_shares_within_its_bounds(
-    n_items: int, k: int, expected: tuple[int, int]
-) -> None:
-    assert CandidateBudget().counts(n_items, k) == expected
+def test_a_budget_keeps_shares_within_its_bounds(n_items: int, expected: tuple[int, int]) -> None:
+    assert CandidateBudget().counts(n_items) == expected
+
+
+def test_more_candidates_are_kept_where_more_are_asked_for() -> None:
+    assert CandidateBudget(at_least=500).counts(1000) == (500, 500)
 
 
 def test_a_direction_names_who_asks_and_who_answers() -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from index_builder.pictures import thumbnail_of
 from model.core.errors import ImageRejectedError
-from model.data.images import ImageLimits, decode_image
+from model.data.image_limits import ImageLimits
+from model.data.images import decode_image
 
 _LIMITS = ImageLimits()
 _TOO_MANY = "at most 50000000 pixels"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.core.errors import ImageRejectedError
-from model.data.images import ImageLimits, decode_image, load_image
+from model.data.image_limits import ImageLimits
+from model.data.images import decode_image, load_image
 from model.data.records import ImageRef
 from tests.model.data.conftest import ImageBytes
 

@@ -8,6 +8,7 @@ from model.rerankers.ordering import (
     by_reference,
     by_relationship,
 )
+from model.rerankers.relationship import relationship
 from model.rerankers.weights import DirectionWeights
 
 
@@ -76,7 +77,7 @@ def test_relationship_can_turn_the_order_by_cosine() -> None:
     rows, cosines = np.array([0, 1]), np.array([0.5, 0.4], dtype=np.float32)
     table = np.array([[0.9, 0.8], [0.3, 0.2]], dtype=np.float16)
     weights = DirectionWeights(consistency=1.0, complementarity=0.2, hubness=0.0)
-    ranking = by_relationship(rows, cosines, Lists(table), 2, weights)
+    ranking = by_relationship(rows, cosines, relationship(cosines, table, weights), 2)
     assert rows[ranking.places].tolist() == [1, 0]
     np.testing.assert_allclose(ranking.scores, [0.6, 0.5], rtol=1e-6)
     np.testing.assert_allclose(ranking.consistency, [0.4, 0.5], rtol=1e-6)

@@ -156,6 +156,60 @@ def test_an_index_shows_the_files_of_its_images(
         assert world.ids[int(path.removesuffix(".png"))] in numbers_and_id
 
 
+FLAGS: dict[str, dict[str, object]] = {
+    "--k 5": {"k": 5},
+    "--offset 20": {"offset": 20},
+    "--exact": {"exact": True},
+    "--min-score 0.9": {"min_score": 0.9},
+    "--collapse 3": {"collapse": 3},
+    "--minus cats --minus dogs": {"minus": ["cats", "dogs"]},
+    "--plus grass": {"plus": ["grass"]},
+    "--why-not beach-1": {"why_not": ["beach-1"]},
+    "--filter year>=2020 --filter year<2025": {"filter": {"year": {"gte": 2020, "lt": 2025}}},
+    "--filter licence=CC0": {"filter": {"licence": {"eq": "CC0"}}},
+    "--filter a=1 --filter a=true --filter a=x=y": {"filter": {"a": {"in": [1, True, "x=y"]}}},
+    '--filter n="5" --filter m<=1e3 --filter o=NaN': {
+        "filter": {"n": {"eq": "5"}, "m": {"lte": 1000.0}, "o": {"eq": "NaN"}}
+    },
+}
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_flags_become_the_fields_of_the_request(flags: str) -> None:
+    with stubbed() as stub:
+        assert main(["a dog", "--url", stub.url, *flags.split()]) == 0
+    assert json.loads(stub.asked[0].body) == {"query": "a dog", "explain": False, **FLAGS[flags]}
+
+
+def test_more_like_an_item_is_asked_for_without_a_query(
+    capsys: Output, url: str, index_root: Path
+) -> None:
+    flags = ("--similar", "photo-07", "--k", "4", "--minus", "a bus")
+    with MeetClient(url) as client:
+        expected = client.similar("photo-07", k=4, minus=["a bus"])
+    assert answer_of(capsys, *flags, "--url", url).hits == expected.hits
+    assert answer_of(capsys, *flags, "--index", str(index_root)).hits == expected.hits
+    captions = answer_of(capsys, *flags, "--to", "text", "--index", str(index_root))
+    assert captions.direction == "image-to-text"
+
+
+def test_an_item_that_was_expected_is_told_of(capsys: Output, url: str) -> None:
+    assert main(["a red dog", "--url", url, "--k", "60", "--why-not", "photo-07"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("photo-07: ")
+    assert ", rank_after_hash " in last
+
+
+def test_what_machines_get_is_all_that_the_server_said(capsys: Output) -> None:
+    hits = [{"id": "ä", "rank": 0, "score": 0.5, "metadata": {"a": None}, "hue": {"red": [1]}}]
+    told = {**answer(hits), "newer": None}
+    with stubbed(Reply(body=json.dumps(told).encode())) as stub:
+        assert main(["a dog", "--url", stub.url, "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == told
+    assert '"ä"' in printed
+
+
 def test_bad_input_is_one_sentence(
     capsys: Output, url: str, tmp_path: Path, vectors_root: Path
 ) -> None:
@@ -175,6 +229,11 @@ def test_bad_input_is_one_sentence(
     ("arguments", "words"),
     [
         ([], "query"),
+        (["a dog", "--similar", "b"], "a dog"),
+        (["a dog", "--to", "text"], "--similar"),
+        (["--similar", "b", "--text"], "--text"),
+        (["a dog", "--filter", "year"], "field>=value"),
+        (["a dog", "--filter", "=3"], "field>=value"),
         (["a", "dog"], "dog"),
         (["a dog", "--k", "ten"], "--k"),
         (["a dog", "--rerank", "magic"], "magic"),

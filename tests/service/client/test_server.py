@@ -130,7 +130,11 @@ def test_an_unknown_id_is_an_error_that_names_it(style: Style, url: str, item_id
     ("call", "code", "words"),
     [
         (search_text("a bus", k=0), "invalid_request", "k: "),
-        (search_text(), "invalid_request", "exactly one of `query`, `vector` is needed, got 0"),
+        (
+            search_text(),
+            "invalid_request",
+            "exactly one of `query`, `id`, `vector`, `queries` is needed, got 0",
+        ),
         (search_text("a bus", vector=VECTOR), "invalid_request", "got 2"),
         (search_text(vector=[float("nan")] * DIM), "invalid_request", "finite"),
         (search_text(vector=[1.0]), "vector_rejected", f"D={DIM}"),

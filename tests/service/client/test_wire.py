@@ -3,11 +3,15 @@
 import json
 import pickle
 import socket
+import struct
 import time
+from collections.abc import Iterable
 from email import message_from_bytes
 from email.policy import HTTP
 from pathlib import Path
 
+import msgpack
+import numpy as np
 import pytest
 
 from model.core.errors import InputError
@@ -18,6 +22,7 @@ from service.client import (
     ForeignAnswerError,
     MeetClient,
     NotFoundError,
+    Problem,
     ProblemError,
     RequestRefusedError,
     RetryPolicy,
@@ -27,7 +32,18 @@ from service.client import (
     UnavailableError,
     UnreachableError,
 )
-from service.client.calls import index, item, ready, request, search_image, search_text, thumbnail
+from service.client.calls import (
+    index,
+    item,
+    ready,
+    request,
+    search_image,
+    search_images,
+    search_text,
+    search_texts,
+    similar,
+    thumbnail,
+)
 from tests.service.client.conftest import Style
 from tests.service.client.stub import ANSWER, JSON, Asked, Reply, Trouble, stubbed
 
@@ -53,6 +69,11 @@ def refusal(status: int, **headers: str) -> Reply:
 def sent_json(asked: Asked) -> object:
     assert asked.headers["content-type"] == "application/json"
     return json.loads(asked.body)
+
+
+def sent_packed(asked: Asked) -> object:
+    assert asked.headers["content-type"] == "application/msgpack"
+    return msgpack.unpackb(asked.body)
 
 
 def sent_form(asked: Asked) -> dict[str, bytes]:
@@ -228,7 +249,6 @@ def test_fields_are_sent_as_they_are_given_and_absent_ones_are_not(style: Style)
             min_score=0.5, exact=True, timeout_ms=200, minus="cats",
         )  # fmt: skip
         style.ask(stub.url, call)
-        style.ask(stub.url, search_text(vector=(1, 2.5)))
     assert [sent_json(one) for one in stub.asked] == [
         {
             "query": "dogs",
@@ -240,9 +260,61 @@ def test_fields_are_sent_as_they_are_given_and_absent_ones_are_not(style: Style)
             "timeout_ms": 200,
             "minus": "cats",
         },
-        {"vector": [1.0, 2.5]},
     ]
     assert {one.path for one in stub.asked} == {"/search/text-to-image"}
+
+
+@pytest.mark.parametrize("vector", [(1, 2.5), [1.0, 2.5], np.array([1, 2.5]), range(1, 3)])
+def test_a_vector_travels_as_its_float32_bytes(style: Style, vector: Iterable[float]) -> None:
+    with stubbed() as stub:
+        style.ask(stub.url, search_text(vector=vector, k=3, minus=["a", "b"]))
+    [asked] = stub.asked
+    second = list(vector)[1]
+    told = {"vector": struct.pack("<2f", 1, second), "k": 3, "minus": ["a", "b"]}
+    assert sent_packed(asked) == told
+
+
+@pytest.mark.parametrize("vector", [[1e300, 1.0], [1e-30], [0.0, 0.0], [float("inf")], []])
+def test_a_vector_that_float32_cannot_hold_travels_as_it_is(
+    style: Style, vector: list[float]
+) -> None:
+    with stubbed() as stub:
+        style.ask(stub.url, search_text(vector=vector))
+    assert sent_json(stub.asked[0]) == {"vector": vector}
+
+
+def test_several_queries_are_one_request_with_an_answer_or_a_problem_each(style: Style) -> None:
+    told = {"answers": [ANSWER, PROBLEM]}
+    with stubbed(*[Reply(body=json.dumps(told).encode())] * 2) as stub:
+        texts = style.ask(
+            stub.url, search_texts(["dogs", {"query": "cats", "minus": "dogs"}], k=3, exact=True)
+        )
+        style.ask(stub.url, search_images(["photo-1", b"picture", {"vector": [1.0]}]))
+    first, second = texts
+    assert isinstance(first, SearchAnswer)
+    assert isinstance(second, Problem)
+    assert (first.hits[0].id, second.code, second.model_extra) == (
+        "one",
+        "text_rejected",
+        {"limit": 256},
+    )
+    assert sent_json(stub.asked[0]) == {
+        "queries": ["dogs", {"query": "cats", "minus": "dogs"}], "k": 3, "exact": True,
+    }  # fmt: skip
+    images = ["photo-1", {"image": b"picture"}, {"vector": struct.pack("<f", 1)}]
+    assert sent_packed(stub.asked[1]) == {"queries": images}
+    assert [one.path for one in stub.asked] == ["/search/text-to-image", "/search/image-to-text"]
+
+
+def test_more_like_an_item_is_asked_for_by_its_id(style: Style) -> None:
+    with stubbed() as stub:
+        style.ask(stub.url, similar("a/image", k=3, collapse=2))
+        style.ask(stub.url, similar("a/image", to="text", why_not=["b"]))
+    assert [sent_json(one) for one in stub.asked] == [
+        {"id": "a/image", "k": 3, "collapse": 2},
+        {"id": "a/image", "to": "text", "why_not": ["b"]},
+    ]
+    assert {one.path for one in stub.asked} == {"/search/similar"}
 
 
 def test_an_image_travels_as_a_file_unless_a_field_fits_no_form(
@@ -258,8 +330,8 @@ def test_an_image_travels_as_a_file_unless_a_field_fits_no_form(
     *uploads, nested, by_id = stub.asked
     form = {"image": b"\xff\xd8\xff picture", "explain": b"true", "rerank": b"none"}
     assert [sent_form(one) for one in uploads] == 3 * [form]
-    encoded = "/9j/IHBpY3R1cmU="
-    assert sent_json(nested) == {"image": encoded, "filter": {"licence": "CC0"}}
+    packed = {"image": b"\xff\xd8\xff picture", "filter": {"licence": "CC0"}}
+    assert sent_packed(nested) == packed
     assert sent_json(by_id) == {"id": "a/image", "k": 2}
     assert {one.path for one in stub.asked} == {"/search/image-to-text"}
 

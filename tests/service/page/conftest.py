@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from benchmarks.chromium import chromium_path, open_chromium
 from service.app import create_app
 from service.engine import SearchEngine
-from service.settings import Limits, ServiceSettings
+from service.limits import Limits
+from service.settings import ServiceSettings
 from tests.service.world import CAPTIONS_EACH, World, make_index
 
 LIMITS = Limits(max_body_bytes=200_000, max_k=1000)

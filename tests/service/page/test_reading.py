@@ -13,7 +13,9 @@ STATES = {
     "home": ("", "#text:enabled"),
     "pictures": (QUERY, ".hits img"),
     "captions": ("?id=photo-09&in=image-to-text&k=10", ".hits .words"),
-    "inspector": (f"{QUERY}&inspect=1", ".bump-line"),
+    "similar": ("?id=photo-09%230&in=text-to-text&k=100", ".hits .mark-own"),
+    "inspector": (f"{QUERY}&inspect=1&why=photo-09&why=nobody", ".fates li"),
+    "options": (f"{QUERY}&exact=true&filter=%5B%5B%22row%22,%22gte%22,%225%22%5D%5D", ".filter"),
     "problem": ("?q=a+red+dog&k=5000", ".problem"),
 }
 PHONE = ViewportSize(width=360, height=740)

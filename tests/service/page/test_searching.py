@@ -202,36 +202,6 @@ def test_the_address_holds_the_search_and_back_and_forward_repeat_it(
     expect(status).to_contain_text("captions for 7.png")
 
 
-def test_more_like_a_picture_are_its_captions_whatever_its_id(
-    new_page: NewPage, site: str, world: World
-) -> None:
-    page = new_page(f"{site}/?q=a+red+dog&k=100")
-    page.get_by_role("button", name="Captions for this picture: a/image").click()
-    expect(page.get_by_role("status")).to_contain_text("100 captions for a/image")
-    assert "id=a%2Fimage&in=image-to-text" in page.url
-    own = page.locator(".hits .open", has_text=world.captions[2]).first
-    own.click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("a/image#0")
-    dialog.get_by_role("button", name="Pictures for this caption").click()
-    expect(page.get_by_role("status")).to_contain_text(f"pictures for “{world.captions[2]}”")
-
-
-def test_similar_pictures_are_offered_by_an_index_that_takes_ids_for_them(
-    new_page: NewPage, site: str
-) -> None:
-    page = new_page(site)
-    accepts = {"text-to-image": ["query"], "image-to-image": ["id"]}
-    with_index(page, accepts=accepts)
-    answer = httpx.post(f"{site}/search/text-to-image", json={"query": "a red dog"}).json()
-    page.route("**/search/image-to-image", lambda route: route.fulfill(json=answer))
-    search(page, "a red dog")
-    page.locator(".hits .open").first.click()
-    with page.expect_request("**/search/image-to-image") as asked:
-        page.get_by_role("dialog").get_by_role("button", name="Similar pictures").click()
-    assert asked.value.post_data_json == {"id": answer["hits"][0]["id"], "k": 20}
-
-
 def test_ranking_modes_are_those_of_the_index(new_page: NewPage, site: str) -> None:
     page = new_page(f"{site}/?q=a+red+dog")
     ranking = page.get_by_label("Ranking")
@@ -245,19 +215,21 @@ def test_ranking_modes_are_those_of_the_index(new_page: NewPage, site: str) -> N
     expect(ranking).to_be_focused()
 
 
-def test_filters_are_offered_by_an_index_that_lists_metadata(new_page: NewPage, site: str) -> None:
-    page = new_page(site)
-    expect(page.get_by_role("button", name="Add filter")).to_have_count(0)
-    with_index(page, metadata_fields=["row", "licence"])
-    page.route("**/search/**", lambda route: route.fulfill(status=404))
-    search(page, "a red dog")
+def test_filters_ask_for_what_the_index_holds(
+    new_page: NewPage, site: str, api: httpx.Client
+) -> None:
+    page = new_page(f"{site}/?q=a+red+dog")
+    page.get_by_text("Options").click()
     page.get_by_role("button", name="Add filter").click()
+    page.get_by_label("field of filter 1").select_option("row")
     page.get_by_label("comparison of filter 1").select_option("gte")
     with page.expect_request("**/search/text-to-image") as asked:
-        page.get_by_label("value of filter 1").fill("30")
+        page.get_by_label("value of filter 1").fill("50")
         page.keyboard.press("Enter")
     body = asked.value.post_data_json
-    assert body == {"query": "a red dog", "k": 20, "filter": {"row": {"gte": 30}}}
+    assert body == {"query": "a red dog", "k": 20, "filter": {"row": {"gte": 50}}}
+    expect(page.get_by_role("status")).to_contain_text("10 pictures")
+    assert shown_ids(page) == ids_of(api, "a red dog", filter={"row": {"gte": 50}})
     with page.expect_request("**/search/text-to-image") as asked:
         page.get_by_role("button", name="Remove filter 1").click()
     assert asked.value.post_data_json == {"query": "a red dog", "k": 20}
@@ -375,7 +347,9 @@ def test_a_gallery_without_captions_says_so(
     expect(page.locator("#choose")).to_be_hidden()
     search(page, "a red dog")
     expect(page.locator(".hits .open").first).to_be_visible()
-    expect(page.locator(".hits .more")).to_have_count(0)
+    page.get_by_role("button", name="Similar pictures").first.click()
+    expect(page.get_by_role("status")).to_contain_text("20 pictures for")
+    expect(page.locator("#ways button")).to_have_count(0)
 
 
 def test_an_index_of_vectors_alone_says_so(

@@ -1,0 +1,1 @@
+"""The parts of a search: what is asked, which items may answer, and which of them are hits."""
