@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from email.message import Message
 from enum import StrEnum
+from functools import lru_cache
 
 import msgpack
 import numpy as np
@@ -13,6 +14,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from service.errors import BrokenMsgpackError, NotAcceptableError
 
 FLOAT_BYTES = 4
+HEADERS = 256  # that are read once: callers send few different ones
 VECTOR_FIELD, IMAGE_FIELD = "vector", "image"
 
 
@@ -29,6 +31,7 @@ class Form(StrEnum):
         return self is not Form.JSON
 
 
+@lru_cache(HEADERS)
 def accepted(header: str) -> Form:
     """The form that an Accept header (RFC 9110, 12.5.1) likes best; without one JSON.
 
