@@ -9,33 +9,38 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from model.core.types import Interval
+    from model.core.types import Interval, Way
+    from model.search.options import SearchOptions
     from service.jobs import Found
     from service.queries import Search
 
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """One search that was answered; `milliseconds` by stage."""
+    """What is told of one search that was answered; `milliseconds` by stage.
 
-    search: Search
+    Notes live as long as a request's timers do, which is longer than the request: they hold on to
+    no image and to no engine.
+    """
+
+    direction: Way
+    options: SearchOptions
+    text: str | None  # of the query, where it is one
     milliseconds: Mapping[str, float]
-    found: Found | None = None  # None: the answer was kept from an earlier search
+    rerank: str | None = None  # how the hits were ordered in the end
+    degraded: tuple[str, ...] = ()  # what there was no time for
+    batch_size: int = 0  # searches that shared the device with this one; 0: none was made
 
-    @property
-    def rerank(self) -> str | None:
-        """How the hits were ordered in the end; None where nothing was searched."""
-        return None if self.found is None else self.found.ranking.rerank.value
-
-    @property
-    def degraded(self) -> tuple[str, ...]:
-        """What there was no time for."""
-        return () if self.found is None else self.found.degraded
-
-    @property
-    def batch_size(self) -> int:
-        """Searches that shared the device with this one, itself included; 0: none was made."""
-        return 0 if self.found is None else self.found.batch_size
+    @classmethod
+    def of(
+        cls, search: Search, milliseconds: Mapping[str, float], found: Found | None = None
+    ) -> Searched:
+        """A search and what it found; None: its answer was kept from an earlier one."""
+        text = getattr(search.query, "text", None)
+        asked = search.direction, search.options, text, milliseconds
+        if found is None:
+            return cls(*asked)
+        return cls(*asked, found.ranking.rerank.value, found.degraded, found.batch_size)
 
 
 @dataclass(slots=True)
@@ -49,12 +54,14 @@ class Notes:
     spans: dict[str, Interval] = field(default_factory=dict)  # of stages
     searched: Searched | None = None
 
-    def search(self, searched: Searched) -> None:
-        """Note a search that was answered."""
-        self.searched = searched
-        if searched.found is not None:
-            self.index_version = searched.found.engine.version
-            self.spans.update(searched.found.spans)
+    def search(
+        self, search: Search, milliseconds: Mapping[str, float], found: Found | None = None
+    ) -> None:
+        """Note a search that was answered, and what it found unless its answer was kept."""
+        self.searched = Searched.of(search, milliseconds, found)
+        if found is not None:
+            self.index_version = found.engine.version
+            self.spans.update(found.spans)
 
 
 _CURRENT: ContextVar[Notes | None] = ContextVar("meet_notes", default=None)

@@ -8,7 +8,6 @@ from starlette.types import Scope
 from service.access import client_of
 from service.metrics import method_of, route_of
 from service.notes import Notes
-from service.queries import TextQuery
 from service.settings import ServiceSettings
 
 PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds, for ever
@@ -52,12 +51,12 @@ class RequestLog:
         searched = noted.searched
         if searched is None:
             return
-        search, options = searched.search, searched.search.options
+        options = searched.options
         fields = {
             "request_id": noted.request_id,
             "seconds": round(seconds, 6),
             "index_version": noted.index_version,
-            "direction": search.direction.value,
+            "direction": searched.direction.value,
             "k": options.k,
             "candidates": options.budget.model_dump(),
             "rerank": searched.rerank,
@@ -65,6 +64,6 @@ class RequestLog:
             "batch_size": searched.batch_size,
             "milliseconds": {name: round(ms, 3) for name, ms in searched.milliseconds.items()},
         }
-        if self._queries and isinstance(search.query, TextQuery):
-            fields["query"] = search.query.text
+        if self._queries and searched.text is not None:
+            fields["query"] = searched.text
         slow.warning("a search took %.3f s", seconds, extra={"fields": fields})

@@ -24,7 +24,6 @@ from service.halving import Outcome
 from service.jobs import Found
 from service.limits import Limits
 from service.metrics import Metrics
-from service.notes import Searched
 from service.problems import violation
 from service.queries import ImageQuery, Query, Search, StoredQuery, TextQuery, VectorQuery
 from service.refusals import Refused
@@ -166,7 +165,7 @@ class Searcher:
             return None
         spent = ready.total()
         self.metrics.search(ready.search.direction, spent)
-        notes.current().search(Searched(ready.search, spent))
+        notes.current().search(ready.search, spent)
         return timed(kept, spent)
 
     async def _kept_or_failed(self, part: Outcome[_Ready]) -> Outcome[Answer] | None:
@@ -175,7 +174,7 @@ class Searcher:
     def _answer(self, ready: _Ready, found: Found) -> Answer:
         way, spent = ready.search.direction, ready.total()
         self.metrics.search(way, {**found.milliseconds, **spent}, found.degraded)
-        notes.current().search(Searched(ready.search, {**found.milliseconds, **spent}, found))
+        notes.current().search(ready.search, {**found.milliseconds, **spent}, found)
         answer = search_answer(ready.search, found, spent)
         self.answers.put(ready.key, answer)
         return answer

@@ -134,8 +134,8 @@ def _search(noted: Notes) -> Mapping[str, Any]:
     if (searched := noted.searched) is None:
         return {}
     return {
-        "meet.direction": searched.search.direction.value,
-        "meet.k": searched.search.options.k,
+        "meet.direction": searched.direction.value,
+        "meet.k": searched.options.k,
         "meet.rerank": searched.rerank,
         "meet.batch_size": searched.batch_size,
         "meet.degraded": list(searched.degraded) or None,

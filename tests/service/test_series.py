@@ -212,4 +212,4 @@ def test_what_the_protocol_refuses_is_counted() -> None:
 
 async def test_a_scrape_costs_little(engine: SearchEngine) -> None:
     app = create_app(ServiceSettings(index=engine.artifact.root), engine)
-    assert len(app.state.metrics.exposition()) < 200_000
+    assert len(app.state.metrics.exposition()) < 300_000  # of 15 routes and 4 kinds of search

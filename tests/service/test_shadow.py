@@ -12,7 +12,7 @@ import pytest
 
 from model.ann import oracle
 from model.cascade import Cascade, SearchOptions
-from model.core.types import CandidateBudget, Direction, RerankMode, RowArray
+from model.core.types import CandidateBudget, Direction, Kinship, RerankMode, RowArray
 from model.core.vectors import pack_signs
 from service.engine import SearchEngine
 from service.errors import StoppingError
@@ -132,13 +132,11 @@ async def test_probes_and_other_options_than_the_budget_are_not_drawn(
         options = SearchOptions(5, RerankMode.NONE, BUDGET, explain=True)
         found = await parts_of(client).dispatcher.search(engine.probe(), engine)
         plain = replace(found, embedding=vector, options=options)
-
-        class Filtered(SearchOptions):
-            """Options with a field that was not thought of here."""
-
         assert shadows.sampled(DIRECTION, plain) is not None
-        other = replace(plain, options=Filtered(5, RerankMode.NONE, BUDGET))
-        assert shadows.sampled(DIRECTION, other) is None
+        assert shadows.sampled(Kinship.TEXT_TO_TEXT, plain) is None
+        for asked in ({"offset": 1}, {"min_score": 0.5}, {"collapse": 2}, {"exact": True}):
+            other = replace(plain, options=replace(options, **asked))
+            assert shadows.sampled(DIRECTION, other) is None
         samples = await measured(client, 1)
     assert samples["meet_shadow_searches_total", "measured"] == 1
 
