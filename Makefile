@@ -22,7 +22,7 @@ export OMP_WAIT_POLICY = PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bundled screenshots clean
+.PHONY: help venv demo test check format bundled screenshots soak clean
 
 help:
 	@echo "make demo           install, index the bundled gallery and serve it on port $(PORT)"
@@ -33,6 +33,7 @@ help:
 	@echo "make venv           install everything the other commands need"
 	@echo "make screenshots    take the pictures of the search page in docs/ again"
 	@echo "make bundled        train the bundled model again"
+	@echo "make soak           50,000 requests and 20 swaps of versions: nothing lost, memory flat"
 	@echo "make clean          remove the demo; .venv stays"
 
 # Installation: each stamp is newer than what it was made from.
@@ -94,6 +95,15 @@ bundled: .venv/.installed
 screenshots: .venv/.dev demo/index/CURRENT chromium
 	$(call installed,fc-list | grep -q Inter,fonts-inter)
 	$(BIN)/python -m benchmarks.screenshots --index demo/index --out docs
+
+# Fifty thousand requests and twenty swaps between two versions: a quarter of an hour.
+runs/soak/.two-versions: demo/gallery/demo.jsonl
+	$(BIN)/meet-build --gallery demo/gallery --encoder $(BUNDLED) --out runs/soak
+	$(BIN)/meet-build --gallery demo/gallery --encoder $(BUNDLED) --out runs/soak --seed 1
+	@touch $@
+
+soak: .venv/.dev runs/soak/.two-versions
+	$(BIN)/python -m benchmarks.soak --index runs/soak
 
 clean:
 	rm -rf demo

@@ -148,10 +148,17 @@ class OverHttp:
 @contextmanager
 def serving(root: Path) -> Iterator[str]:
     """The URL of a server of the index on a free port; it is stopped at the end."""
+    with started(root) as (_, url):
+        yield url
+
+
+@contextmanager
+def started(root: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The same with its process."""
     command = [sys.executable, "-m", "service.cli", "--index", str(root), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
-            yield announced_url(server)
+            yield server, announced_url(server)
         finally:
             server.terminate()
             try:
