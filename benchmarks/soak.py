@@ -250,8 +250,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     growth = tally.growth
     held = not tally.wrong and tally.swaps == told.swaps and abs(growth) <= GROWTH
-    words = {"requests": tally.requests, "swaps": tally.swaps, "growth": round(growth, 4)}
-    words |= {"wrong": dict(tally.wrong)}
+    words = {
+        "requests": tally.requests,
+        "swaps": tally.swaps,
+        "growth": round(growth, 4),
+        "wrong": dict(tally.wrong),
+    }
     print(json.dumps(words) if told.json else report(tally))
     return 0 if held else 1
 

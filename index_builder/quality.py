@@ -91,10 +91,11 @@ def _measure(
     artifact: Artifact, cascade: Cascade, direction: Direction, queries: Queries
 ) -> Measured:
     side = artifact.side(direction.candidate)
-    n_hash, n_pq = artifact.manifest.budget.counts(len(side))
+    budget = artifact.manifest.budget.keeping(TOP)
+    n_hash, n_pq = budget.counts(len(side))
     base, tops = _exact(side, queries)
     hashed = _hash_rows(cascade, direction, queries, side, n_hash)
-    wide = SearchOptions(k=n_pq, budget=artifact.manifest.budget)
+    wide = SearchOptions(k=n_pq, budget=budget)
     final = np.stack([one.rows for one in cascade.search(direction, queries.embeddings, wide)])
     true_hash, true_final = queries.is_true(hashed), queries.is_true(final)
     return Measured(

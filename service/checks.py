@@ -10,14 +10,14 @@ from service.limits import Limits
 ASCII_WHITESPACE = b" \t\r\n"
 
 
-def check_limit(field: str, value: int, most: int) -> None:
-    """Refuse a value above its limit.
+def check_limit(field: str, value: int, most: int, named: str = "") -> None:
+    """Refuse a value above its limit, which may have a name.
 
     Raises:
         InvalidRequestError: names the field, the limit and the value.
     """
     if value > most:
-        rule = f"Input should be at most {most}"
+        rule = f"Input should be at most {most}{named and f' ({named})'}"
         raise InvalidRequestError([Violation(field=field, rule=rule, value=str(value))])
 
 

@@ -26,13 +26,15 @@ def check_choice(
         FilterRejectedError: a condition of the filter breaks a rule.
         UncalibratedError: there is no bank to compare scores with.
     """
-    check_limit("offset + k", search.offset + search.k, limits.max_candidates)
-    check_limit("collapse", search.collapse or 0, engine.artifact.manifest.heads.n_bits)
+    depth, bits = search.offset + search.k, engine.artifact.manifest.heads.n_bits
+    check_limit("offset + k", depth, limits.max_candidates, "limits.max_candidates")
+    check_limit("collapse", search.collapse or 0, bits, "the bits of a hash code")
     asked = filter_of(search.filter)
     if asked is not None:
         terms = sum(len(condition.terms) for condition in asked.conditions)
-        check_limit("filter conditions", terms, limits.max_filter_conditions)
-        check_limit("filter values", asked.size, limits.max_filter_values)
+        most, values = limits.max_filter_conditions, limits.max_filter_values
+        check_limit("filter conditions", terms, most, "limits.max_filter_conditions")
+        check_limit("filter values", asked.size, values, "limits.max_filter_values")
     if search.min_score is not None:
         engine.cascade.require_calibration(direction)
 
@@ -58,10 +60,12 @@ async def prepare(
     cascade, direction, asked = engine.cascade, search.direction, search.options.wanted
     try:
         async with asyncio.timeout_at(search.deadline):
-            if not cascade.knows(direction, asked):
-                await dispatcher.decode(cascade.selection, direction, asked)
+            if cascade.knows(direction, asked):
+                selection = cascade.selection(direction, asked)
+            else:
+                selection = await dispatcher.decode(cascade.selection, direction, asked)
     except TimeoutError as error:
         raise DeadlineError("the filter was not looked up within the search's time") from error
     if search.options.exact:
-        matching = len(cascade.selection(direction, asked))
-        check_limit("items of an exact search", matching, limits.max_exact)
+        most = limits.max_exact
+        check_limit("items of an exact search", len(selection), most, "limits.max_exact")

@@ -133,6 +133,10 @@ class CandidateBudget(Frozen):
     max_hash: int = 8192
     max_pq: int = 1024
 
+    def keeping(self, count: int) -> "CandidateBudget":
+        """The same, with at least so many candidates."""
+        return self.model_copy(update={"at_least": max(self.at_least, count)})
+
     def counts(self, n_items: int) -> tuple[int, int]:
         """(C1, C2): candidates kept by the Hamming stage and of these by the PQ stage."""
         second = min(n_items, max(self.at_least, min(int(self.keep_pq * n_items), self.max_pq)))

@@ -23,7 +23,7 @@ from model.heads.fitting import fit_heads
 from model.heads.heads import Heads, HeadsConfig
 from model.heads.product_quantiser import adc_scores, lookup_tables
 from model.progress import bar
-from model.training.evaluation import Bank, Measured, cascade_lists, list_ranks
+from model.training.evaluation import HITS, Bank, Measured, cascade_lists, list_ranks
 from model.training.rankings import RankingName
 
 WIDTHS = (32, 64, 128, 256)
@@ -113,7 +113,7 @@ def _kept_curves(
     for direction, short in SHORT.items():
         n_items = min(len(part.cascade.sides[direction.candidate]) for part in parts)
         ranks = [stage_ranks(part, direction, budget) for part in parts]
-        first, second = budget.counts(n_items)
+        first, second = budget.keeping(HITS).counts(n_items)
         kept["hash"][short] = _curve([by_hash for by_hash, _ in ranks], n_items, first)
         kept["pq"][short] = _curve([by_pq for _, by_pq in ranks], first, second)
     return kept
@@ -129,7 +129,7 @@ def stage_ranks(
     """
     way, cascade = part.split.one_way(direction), part.cascade
     side = cascade.sides[direction.candidate]
-    first, _ = budget.counts(len(side))
+    first, _ = budget.keeping(HITS).counts(len(side))
     found = []
     for start in range(0, len(way.queries), QUERY_BLOCK):
         block = slice(start, start + QUERY_BLOCK)

@@ -277,8 +277,9 @@ def cascade_lists(
     """All that the cascade lists of either direction: what Stage I keeps, in its final order."""
     lists = {}
     for direction in Direction:
-        _, count = budget.counts(len(cascade.sides[direction.candidate]))
-        options = SearchOptions(k=count, budget=budget, rerank=rerank)
+        deep = budget.keeping(HITS)
+        _, count = deep.counts(len(cascade.sides[direction.candidate]))
+        options = SearchOptions(k=count, budget=deep, rerank=rerank)
         lists[direction] = _orders(cascade, split, direction, options)
     return lists
 
@@ -315,8 +316,9 @@ def _kept(
 ) -> KeptRows:
     side = cascade.sides[direction.candidate]
     vectors = cascade.heads.hash_space(direction.query, split.embeddings[direction.query])
-    first, second = budget.counts(len(side))
-    options = SearchOptions(k=second, budget=budget, rerank=RerankMode.NONE)
+    deep = budget.keeping(HITS)
+    first, second = deep.counts(len(side))
+    options = SearchOptions(k=second, budget=deep, rerank=RerankMode.NONE)
     by_hash = side.hamming.search(pack_signs(vectors), first)[1]
     return KeptRows(by_hash, _orders(cascade, split, direction, options))
 

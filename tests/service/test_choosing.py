@@ -117,11 +117,19 @@ async def test_a_filter_that_breaks_a_rule_is_refused_by_rule_and_value(
         assert problem(response, 422, "filter_rejected")["detail"].startswith(rule)
 
 
-LARGE: dict[str, tuple[dict[str, Any], int, int]] = {
-    "offset + k": ({"offset": 8190, "k": 3}, 8192, 8193),
-    "collapse": ({"collapse": 17}, 16, 17),
-    "filter conditions": ({"filter": {f"f{n}": n for n in range(33)}}, 32, 33),
-    "filter values": ({"filter": {"row": {"in": list(range(1001))}}}, 1000, 1001),
+LARGE: dict[str, tuple[dict[str, Any], str, int]] = {
+    "offset + k": ({"offset": 8190, "k": 3}, "8192 (limits.max_candidates)", 8193),
+    "collapse": ({"collapse": 17}, "16 (the bits of a hash code)", 17),
+    "filter conditions": (
+        {"filter": {f"f{n}": n for n in range(33)}},
+        "32 (limits.max_filter_conditions)",
+        33,
+    ),
+    "filter values": (
+        {"filter": {"row": {"in": list(range(1001))}}},
+        "1000 (limits.max_filter_values)",
+        1001,
+    ),
 }
 
 
@@ -165,7 +173,8 @@ async def test_an_exact_search_of_more_than_the_limit_is_refused(
         response = await client.post(f"/search/{T2I}", json=body)
         [error] = problem(response, 422, "invalid_request")["errors"]
         assert error["field"] == "items of an exact search"
-        assert (error["rule"], error["value"]) == ("Input should be at most 30", "60")
+        assert error["rule"] == "Input should be at most 30 (limits.max_exact)"
+        assert error["value"] == "60"
         fewer = await ask(client, T2I, **body, k=40, filter={"row": {"lt": 30}})
     assert len(fewer["hits"]) == 30
 

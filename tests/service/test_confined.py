@@ -20,17 +20,20 @@ from benchmarks.smoke import announced_url
 
 ROOT = Path(__file__).resolve().parents[2]
 INDEX = "/mnt"  # there on every Linux, and empty
+# What lies over it would be hidden, and with it the packages of a checkout below.
+TEMPORARY = "/var/tmp" if ROOT.is_relative_to("/tmp") else "/tmp"
 SERVE = f'"{sys.executable}" -m service.cli --port 0 --index'
 # The last word is checked: a test of a layout that is none would prove nothing.
 LAYOUT = f"""set -e
 mount --make-rprivate /
 mount --bind "$1" {INDEX}
 mount -o remount,ro,bind {INDEX}
-mount -t tmpfs -o size=1m tmpfs /tmp
+mount -t tmpfs -o size=1m tmpfs {TEMPORARY}
 mount -o remount,ro,bind /
 ! touch /read-only {INDEX}/read-only 2>/dev/null
-! head -c 2000000 /dev/zero 2>/dev/null >/tmp/large
-rm -f /tmp/large
+! head -c 2000000 /dev/zero 2>/dev/null >{TEMPORARY}/large
+rm -f {TEMPORARY}/large
+export TMPDIR={TEMPORARY}
 cd /
 """
 LIMITED = "ulimit -f 1024 && cd / && exec "

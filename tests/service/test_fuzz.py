@@ -1,5 +1,6 @@
 """Requests made up from the server's own description: no 5xx, no answer that it does not list."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from tests.service.conftest import ADMIN_KEY, Launcher
 
 EXAMPLES = 20  # a route
+ROOT = Path(__file__).resolve().parents[2]
 # What the checks must hold for: answers are documented, in status, type, headers and shape.
 CHECKS = (
     "not_a_server_error",
@@ -34,6 +36,7 @@ def test_made_up_requests_get_documented_answers(
             *("--suppress-health-check", "all", "--warnings", "off", "--continue-on-failure"),
         ],
         cwd=tmp_path,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.service.fuzzing", "PYTHONPATH": str(ROOT)},  # noqa: TID251 - of a process
         capture_output=True,
         text=True,
         check=False,

@@ -20,7 +20,8 @@ def test_a_budget_keeps_shares_within_its_bounds(n_items: int, expected: tuple[i
 
 
 def test_more_candidates_are_kept_where_more_are_asked_for() -> None:
-    assert CandidateBudget(at_least=500).counts(1000) == (500, 500)
+    assert CandidateBudget().keeping(500).counts(1000) == (500, 500)
+    assert CandidateBudget().keeping(5) == CandidateBudget()
 
 
 def test_a_direction_names_who_asks_and_who_answers() -> None:

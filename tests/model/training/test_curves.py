@@ -13,7 +13,7 @@ from model.heads.product_quantiser import decode
 from model.rerankers.weights import StageTwo
 from model.training.curves import Curves, curves_of, stage_ranks
 from model.training.embedded import Embedded
-from model.training.evaluation import Measured, evaluation_of, measure_split
+from model.training.evaluation import HITS, Measured, evaluation_of, measure_split
 from model.training.report import text_table, write_report
 
 BUDGET = CandidateBudget(keep_hash=0.4, keep_pq=0.25, at_least=1)
@@ -53,7 +53,7 @@ def test_at_the_budget_a_curve_says_what_the_evaluation_kept(
             at = curve.percent[curve.candidates.index(curve.budget)]
             assert at == pytest.approx(getattr(kept[stage], short))
     n_texts = len(parts[0].split.image_of_text)
-    first, second = BUDGET.counts(n_texts)
+    first, second = BUDGET.keeping(HITS).counts(n_texts)
     assert (curves.kept["hash"]["i2t"].budget, curves.kept["pq"]["i2t"].budget) == (first, second)
     assert curves.kept["hash"]["i2t"].candidates[-1] == n_texts
     assert curves.kept["pq"]["i2t"].candidates[-1] == first
@@ -81,7 +81,7 @@ def test_stages_order_by_hamming_distance_and_by_the_decoded_vector(parts: list[
     bits = np.unpackbits(codes.hash_codes, axis=1, bitorder="little")
     decoded = decode(heads.heads[Modality.IMAGE].codebooks, codes.pq_codes)
     queries = heads.hash_space(Modality.TEXT, split.embeddings[Modality.TEXT])
-    first, _ = BUDGET.counts(len(stored))
+    first, _ = BUDGET.keeping(HITS).counts(len(stored))
     by_hash, by_pq = stage_ranks(part, direction, BUDGET)
     for query, vector in enumerate(queries):
         rows = np.argsort((bits != (vector > 0)).sum(axis=1), kind="stable")

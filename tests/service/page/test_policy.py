@@ -28,7 +28,7 @@ def test_the_docs_page_works_under_the_policy(new_page: NewPage, site: str) -> N
     page = watched(new_page, site, "/docs")
     route = page.locator("#operations-search-text_to_image_search_text_to_image_post")
     route.locator("button.opblock-summary-control").click()
-    expect(route.get_by_text("Find images by a text or a vector.")).to_be_visible()
+    expect(route.get_by_text("Find images by a text, a caption's id or a vector")).to_be_visible()
     route.get_by_role("button", name="Try it out").click()
     route.locator("textarea").fill('{"query": "a red dog", "k": 2}')
     route.get_by_role("button", name="Execute").click()

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from model.artifact.items import NO_ROW, Item
+from model.artifact.matching import ItemMatcher
+from model.core.filters import Filter
+from model.core.lru import ByteLru
+from model.core.types import Modality
+from tests.model.artifact.test_items import written
+
+IMAGES = [Item(f"i{row}", Modality.IMAGE, row, metadata={"row": row}) for row in range(3)]
+PARTNERS = [2, NO_ROW, 0, 2]
+CAPTIONS = [
+    Item(f"c{row}", Modality.TEXT, row, "a", partner=partner, metadata={"row": 2, "id": "x"})
+    for row, partner in enumerate(PARTNERS)
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "with_images", "rows"),
+    [
+        ({"row": 2}, True, [0, 1, 3]),  # the second has no image, so its own metadata counts
+        ({"row": {"lt": 2}}, True, [2]),
+        ({"row": 2}, False, [0, 1, 2, 3]),
+        ({"id": "c1"}, True, [1]),
+        ({"id": {"in": ["c0", "c3", "i0", 3]}, "row": 2}, True, [0, 3]),
+        ({"id": None}, True, []),
+    ],
+)
+def test_a_caption_has_the_metadata_that_its_hit_shows(
+    tmp_path: Path, asked: dict[str, object], with_images: bool, rows: list[int]
+) -> None:
+    images = written(tmp_path, IMAGES, Modality.IMAGE) if with_images else None
+    matcher = ItemMatcher(written(tmp_path, CAPTIONS, Modality.TEXT), images, ByteLru(1 << 20))
+    for _ in range(2):  # the second time from kept columns
+        assert matcher.mask(Filter.of(asked)).nonzero()[0].tolist() == rows
