@@ -4,7 +4,6 @@ import json
 import pickle
 import socket
 import struct
-import time
 from collections.abc import Iterable
 from email import message_from_bytes
 from email.policy import HTTP
@@ -142,11 +141,8 @@ def test_nobody_listening_is_named(style: Style) -> None:
 
 
 def test_a_slow_server_is_asked_once(style: Style) -> None:
-    with stubbed(Trouble.SLOW) as stub:
-        begin = time.monotonic()
-        with pytest.raises(TimedOutError, match="ReadTimeout"):
-            style.ask(stub.url, index(), timeout=0.05, retry=QUICK)
-        assert time.monotonic() - begin < 0.9
+    with stubbed(Trouble.SLOW) as stub, pytest.raises(TimedOutError, match="ReadTimeout"):
+        style.ask(stub.url, index(), timeout=0.05, retry=QUICK)
     assert len(stub.asked) == 1
 
 
