@@ -1,7 +1,7 @@
 """Who may ask: API keys, and how often each caller may.
 
-A router takes one of the two dependencies, `require_search` or `require_admin`; they run before
-a body is read.
+A router takes one of the dependencies `require_search`, `require_reader` and `require_admin`; they
+run before a body is read.
 """
 
 from collections.abc import Iterable, Sequence
@@ -59,6 +59,17 @@ class Access:
         """
         await self._admit(scope, (self._search, self._admin) if self._search.guards else ())
 
+    async def read(self, scope: Scope) -> None:
+        """Let a request see items and their pictures, which cost no tokens: a page shows dozens.
+
+        Raises:
+            UnauthorizedError: no key, or another one.
+            RateLimitedError: too many of those.
+        """
+        rings = (self._search, self._admin)
+        if self._search.guards and _admitted(presented(scope), rings) is None:
+            await self._admit(scope, rings)
+
     async def administer(self, scope: Scope) -> None:
         """Let a request change what is served.
 
@@ -96,6 +107,11 @@ class Access:
 async def require_search(request: Request) -> None:
     """Dependency of routes that need a search key, where there are any."""
     await access_of(request).search(request.scope)
+
+
+async def require_reader(request: Request) -> None:
+    """Dependency of items and pictures: a search key, where there are any."""
+    await access_of(request).read(request.scope)
 
 
 async def require_admin(request: Request) -> None:

@@ -15,7 +15,7 @@ from service.app import create_app, installed_version
 from service.engine import SearchEngine
 from service.greeting import greeting
 from service.server import Server
-from service.settings import ServiceSettings, TracingSettings
+from service.settings import ServiceSettings, TracingSettings, unknown_variables
 from service.tracing import provider_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = vars(_parser().parse_args(argv))
     try:
         settings = ServiceSettings(**{name: v for name, v in given.items() if v is not None})
+        for name in unknown_variables():
+            sys.stderr.write(f"meet-serve: {name} is no setting, and is not read\n")
         traces = provider_of(TracingSettings(), installed_version())
         server, listener = _server(settings, traces)
     except ValidationError as error:

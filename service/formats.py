@@ -92,7 +92,8 @@ def json_of(body: bytes) -> bytes:
         return to_json(_plain(msgpack.unpackb(body), ""), inf_nan_mode="constants")
     except (ValueError, PydanticSerializationError, RecursionError) as error:
         # Every error of the unpacker is a ValueError.
-        raise BrokenMsgpackError(f"the body cannot be read: {error}") from None
+        reason = str(error).rstrip(".") or "it breaks off, or nests too deep"
+        raise BrokenMsgpackError(f"the body is no msgpack: {reason}") from None
 
 
 def _plain(value: object, name: str) -> object:

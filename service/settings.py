@@ -1,6 +1,9 @@
 """Settings of the server: flags over environment (`MEET_`, nested by `__`) over defaults."""
 
 import math
+import os
+import re
+from collections.abc import Iterable
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
@@ -194,3 +197,23 @@ class SearchSettings(BaseSettings):
 
     url: str = "http://127.0.0.1:8000"
     api_key: SecretStr | None = None
+
+
+# What an orchestrator tells of a service that is named `meet`.
+LINKS = re.compile(r"(.*_)?(SERVICE_(HOST|PORT)(_.*)?|PORT_\d+_.*)")
+
+
+def unknown_variables(names: Iterable[str] | None = None) -> list[str]:
+    """Variables with the prefix of the settings that name none: most are misspelt."""
+    given = os.environ if names is None else names
+    prefix = "MEET_"
+    return sorted(n for n in given if n.startswith(prefix) and not _known(n.removeprefix(prefix)))
+
+
+def _known(name: str) -> bool:
+    first, _, rest = name.lower().partition("__")
+    field = ServiceSettings.model_fields.get(first)
+    if field is None:
+        return first in SearchSettings.model_fields or LINKS.fullmatch(name) is not None
+    nested = getattr(field.annotation, "model_fields", None)
+    return not rest or nested is None or rest in nested

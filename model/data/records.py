@@ -145,6 +145,8 @@ def check_ids(ids: Sequence[str], place: str) -> None:
     if len(known) < len(ids):
         repeated = next(a for a, b in itertools.pairwise(sorted(ids)) if a == b)
         raise DataFormatError(f"ids of {place} need to be unique, got {repeated!r} twice")
+    if dots := [name for name in ids if name in {".", ".."}]:
+        raise DataFormatError(f"ids of {place} name items in addresses, {dots[0]!r} cannot")
     for name in (name for name in known if "#" in name):
         owner, _, position = name.rpartition("#")
         if position.isdecimal() and owner in known:

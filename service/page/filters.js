@@ -42,16 +42,33 @@ function encoded(rows) {
   const body = {};
   for (const { field, comparison, value } of rows.filter((row) => row.value !== "")) {
     const told = COMPARISONS[comparison].encode(value);
-    const range = typeof told === "object" && typeof body[field] === "object";
-    body[field] = range ? { ...body[field], ...told } : told;
+    body[field] = field in body ? both(terms(body[field]), terms(told)) : told;
   }
   return Object.keys(body).length ? body : undefined;
 }
 
-/** A number or truth value where the text reads as one, else the text. */
+const terms = (condition) => (typeof condition === "object" ? condition : { eq: condition });
+
+/** One condition that holds where both do. */
+function both(one, other) {
+  const whole = { ...one };
+  for (const [operator, value] of Object.entries(other)) {
+    if (!(operator in whole)) whole[operator] = value;
+    else if (operator === "gte") whole.gte = value > whole.gte ? value : whole.gte;
+    else if (operator === "lte") whole.lte = value < whole.lte ? value : whole.lte;
+    else if (operator === "in") whole.in = whole.in.filter((part) => value.includes(part));
+    else if (value !== whole.eq) whole.in = (whole.in ?? [value]).filter((part) => part === value);
+  }
+  return whole;
+}
+
+const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?$/i;
+
+/** A number or truth value where the text reads as one, else the text; quotes make it a text. */
 function scalar(text) {
   if (text === "true" || text === "false") return text === "true";
-  return text !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
+  if (NUMBER.test(text)) return Number(text);
+  return /^".*"$/.test(text) ? text.slice(1, -1) : text;
 }
 
 function rowsOf(control, value, index, onChange) {
@@ -96,7 +113,7 @@ function rowOf(row, at, index, told) {
     { class: "filter" },
     choice(
       "field",
-      fieldsOf(index).map((name) => [name, name]),
+      [...new Set([...fieldsOf(index), row.field])].map((name) => [name, name]),
     ),
     choice(
       "comparison",

@@ -15,7 +15,7 @@ export function listen({ text, hits, focusBox, cancel }) {
       return;
     const { target, key } = event;
     if (key === "Escape" && cancel()) return event.preventDefault();
-    if (key === "/" && !typing(target)) {
+    if (key === "/" && (!typing(target) || (target === text && text.value === ""))) {
       event.preventDefault();
       return focusBox();
     }

@@ -95,6 +95,17 @@ async def test_too_many_requests_are_429_with_the_time_to_wait(
         assert (await metrics(client))["meet_rejects_total", "rate_limited"] == 1
 
 
+async def test_a_page_of_pictures_costs_nothing(
+    engine: SearchEngine, open_client: OpenClient
+) -> None:
+    async with open_client(engine, **GUARDED, rate_limit=SLOWLY) as client:
+        for _ in range(20):
+            shown = await client.get("/items/photo-07/image", headers=bearer(KEY))
+            assert shown.status_code == 200
+        guesses = [(await client.get("/items/photo-07/image")).status_code for _ in range(4)]
+        assert guesses == [401, 401, 401, 429]
+
+
 async def test_each_key_has_a_bucket_and_a_wrong_one_spends_its_addresses(
     engine: SearchEngine, open_client: OpenClient
 ) -> None:

@@ -9,7 +9,7 @@ from model.encoders.opening import open_encoder
 from service.cli import listen, main
 from service.engine import SearchEngine
 from service.greeting import greeting
-from service.settings import ServiceSettings
+from service.settings import ServiceSettings, unknown_variables
 from tests.service.world import make_encoder
 
 
@@ -151,3 +151,15 @@ def test_connections_send_at_once_what_they_have() -> None:
     listener = listen(ServiceSettings(index=Path("somewhere"), port=0))
     with listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as server:
         assert server.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_variables_that_are_no_settings_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = ["MEET_SEARCH_KEYS", "MEET_LIMITS__MAX_K", "MEET_URL", "MEET_API_KEY", "PATH"]
+    linked = ["MEET_SERVICE_HOST", "MEET_SERVICE_PORT_HTTP", "MEET_PORT_8000_TCP_ADDR"]
+    wrong = ["MEET_ADMIN_KEY", "MEET_LIMITS__MAX_KK", "MEET_LIMTS__MAX_K"]
+    assert unknown_variables([*known, *wrong, *linked]) == wrong
+    monkeypatch.setenv("MEET_ADMIN_KEY", "x")
+    assert main(["--index", str(tmp_path)]) == 2
+    assert "MEET_ADMIN_KEY is no setting" in capsys.readouterr().err

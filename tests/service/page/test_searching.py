@@ -1,7 +1,9 @@
 """Searches as a person makes them, in a real browser."""
 
+import json
 import re
 from base64 import b64encode
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -233,6 +235,16 @@ def test_filters_ask_for_what_the_index_holds(
     with page.expect_request("**/search/text-to-image") as asked:
         page.get_by_role("button", name="Remove filter 1").click()
     assert asked.value.post_data_json == {"query": "a red dog", "k": 20}
+
+
+def test_filters_of_one_field_all_hold_and_quotes_make_a_text(new_page: NewPage, site: str) -> None:
+    rows = [["row", "gte", "10"], ["row", "gte", "30"], ["row", "eq", "40"], ["foo", "eq", '"7"']]
+    with (page := new_page(site)).expect_request("**/search/text-to-image") as asked:
+        page.goto(f"{site}/?{urlencode({'q': 'a red dog', 'filter': json.dumps(rows)})}")
+    body = asked.value.post_data_json or {}
+    assert body["filter"] == {"row": {"gte": 30, "eq": 40}, "foo": "7"}
+    page.get_by_text("Options").click()
+    expect(page.get_by_label("field of filter 4")).to_have_value("foo")
 
 
 def test_history_is_kept_found_and_cleared(new_page: NewPage, site: str) -> None:
