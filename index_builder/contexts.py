@@ -5,6 +5,7 @@ from pathlib import Path
 from index_builder.banking import blocks, open_embeddings
 from index_builder.build import Bank, Tools
 from index_builder.options import BuildOptions
+from index_builder.taking import taken
 from model.artifact.manifest import OWN_BANK, LearnedInfo
 from model.core.errors import InputError
 from model.core.types import Modality
@@ -23,13 +24,7 @@ def take_learned(options: BuildOptions) -> LearnedReranker | None:
         CheckpointError: its file cannot be read.
     """
     path = Path(options.encoder) / LEARNED_FILE
-    if options.learned is False:
-        return None
-    if path.exists():
-        return LearnedReranker.load(path)
-    if options.learned:
-        raise InputError(f"--learned needs {path} (meet-train learned), there is none")
-    return None
+    return taken(path, "learned", LearnedReranker.load, wanted=options.learned)
 
 
 def write_contexts(

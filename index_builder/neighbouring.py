@@ -7,6 +7,7 @@ import numpy as np
 from index_builder.banking import blocks, open_embeddings
 from index_builder.build import Bank, Tools
 from index_builder.options import BuildOptions
+from index_builder.taking import taken
 from model.artifact.manifest import PillarInfo
 from model.core.errors import InputError
 from model.core.types import HalfArray, Modality
@@ -24,13 +25,7 @@ def take_pillar(options: BuildOptions) -> PillarReranker | None:
         CheckpointError: its file cannot be read.
     """
     path = Path(options.encoder) / PILLAR_FILE
-    if options.pillar is False:
-        return None
-    if path.exists():
-        return PillarReranker.load(path)
-    if options.pillar:
-        raise InputError(f"--pillar needs {path} (meet-train pillar), there is none")
-    return None
+    return taken(path, "pillar", PillarReranker.load, wanted=options.pillar)
 
 
 def write_pillar(

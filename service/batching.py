@@ -1,6 +1,5 @@
 """A batch of searches answered together, so that one that fails fails alone."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +12,7 @@ from service.deadlines import Pace, Plan, planned
 from service.encoding import Encoded, encoded
 from service.engine import SearchEngine
 from service.fates import fates
+from service.grouping import in_groups
 from service.halving import Note, Outcome, in_halves
 from service.jobs import Found
 from service.likeness import own_id, with_room, without
@@ -33,18 +33,13 @@ class Batch:
 
     def answer(self) -> list[Outcome[Found]]:
         """What each search finds, or why it fails."""
-        outcomes: dict[int, Outcome[Found]] = {}
-        ready: dict[Way, list[tuple[int, Encoded]]] = defaultdict(list)
-        for place, one in enumerate(encoded(self.engine, self.searches, self.halved)):
-            if isinstance(one, Exception):
-                outcomes[place] = one
-            else:
-                ready[one.search.direction].append((place, one))
-        for way, group in ready.items():
-            places, parts = zip(*group, strict=True)
-            found = in_halves(parts, partial(self._find, way), self.halved)
-            outcomes |= zip(places, found, strict=True)
-        return [outcomes[place] for place in range(len(self.searches))]
+        parts = encoded(self.engine, self.searches, self.halved)
+        ready = [one for one in parts if isinstance(one, Encoded)]
+        found = iter(in_groups(ready, lambda one: one.search.direction, self._found_or_failed))
+        return [one if isinstance(one, Exception) else next(found) for one in parts]
+
+    def _found_or_failed(self, way: Way, group: Sequence[Encoded]) -> list[Outcome[Found]]:
+        return in_halves(group, partial(self._find, way), self.halved)
 
     def _find(self, way: Way, group: Sequence[Encoded]) -> list[Found]:
         """Rankings of one direction, each as whole as its deadline leaves time for."""

@@ -4,7 +4,6 @@ import asyncio
 import math
 import sys
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter
@@ -14,6 +13,7 @@ from service.batching import Batch
 from service.deadlines import Pace
 from service.engine import SearchEngine
 from service.errors import DeadlineError, QueueFullError, StoppingError, StuckError
+from service.grouping import in_groups
 from service.halving import Outcome
 from service.jobs import CallJob, Found, IdleJob, SearchJob, Steps
 from service.metrics import Metrics
@@ -179,7 +179,6 @@ class Dispatcher:
                 self._settle(self._step(taken))
             case _:
                 self._batch(taken)
-        self._busy_since = None
         return True
 
     def _call(self, job: CallJob) -> list[Settled]:
@@ -226,16 +225,10 @@ class Dispatcher:
 
     def _answer(self, jobs: Sequence[SearchJob]) -> list[Outcome[Found]]:
         """Each job's outcome. Right after a swap the jobs of one batch may have two engines."""
-        groups: dict[SearchEngine, list[int]] = defaultdict(list)
-        for place, job in enumerate(jobs):
-            groups[job.engine].append(place)
-        outcomes: dict[int, Outcome[Found]] = {}
-        for engine, places in groups.items():
-            found = self._found(engine, [jobs[place].search for place in places])
-            outcomes |= zip(places, found, strict=True)
-        return [outcomes[place] for place in range(len(jobs))]
+        return in_groups(jobs, lambda job: job.engine, self._found)
 
-    def _found(self, engine: SearchEngine, searches: Sequence[Search]) -> Sequence[Outcome[Found]]:
+    def _found(self, engine: SearchEngine, jobs: Sequence[SearchJob]) -> Sequence[Outcome[Found]]:
+        searches = [job.search for job in jobs]
         try:
             return Batch(engine, searches, self._pace, self._metrics.halved).answer()
         except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
@@ -248,7 +241,7 @@ class Dispatcher:
             self._shadows.ended()
 
     def _settle(self, settled: list[Settled]) -> None:
-        """Hand results to the event loop: one wake-up a batch."""
+        """Hand what a turn gave to the event loop in one wake-up; the device is free again."""
         self._busy_since = None
         if not settled:
             return

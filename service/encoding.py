@@ -1,6 +1,5 @@
 """Searches turned into embeddings: whatever is of one kind shares one call of the encoder."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from model.core.errors import VectorRejectedError
 from model.core.types import FloatArray, Interval
 from model.core.vectors import shifted
 from service.engine import SearchEngine
+from service.grouping import in_groups
 from service.halving import Note, Outcome, in_halves
 from service.queries import ImageQuery, Query, Search, StoredQuery, TextQuery, VectorQuery
 
@@ -49,15 +49,10 @@ def encoded(
 
 
 def _parts(engine: SearchEngine, queries: Sequence[Query], halved: Note) -> list[Outcome[_Part]]:
-    outcomes: dict[int, Outcome[_Part]] = {}
-    kinds: dict[type[Query], list[int]] = defaultdict(list)
-    for place, query in enumerate(queries):
-        kinds[type(query)].append(place)
-    for places in kinds.values():
-        alike = [queries[place] for place in places]
-        found = in_halves(alike, partial(_embedded, engine), halved)
-        outcomes |= zip(places, found, strict=True)
-    return [outcomes[place] for place in range(len(queries))]
+    def embedded(_: type[Query], alike: list[Query]) -> list[Outcome[_Part]]:
+        return in_halves(alike, partial(_embedded, engine), halved)
+
+    return in_groups(queries, type, embedded)
 
 
 def _embedded(engine: SearchEngine, queries: Sequence[Query]) -> list[_Part]:

@@ -206,7 +206,7 @@ LINKS = re.compile(r"(.*_)?(SERVICE_(HOST|PORT)(_.*)?|PORT_\d+_.*)")
 def unknown_variables(names: Iterable[str] | None = None) -> list[str]:
     """Variables with the prefix of the settings that name none: most are misspelt."""
     given = os.environ if names is None else names
-    prefix = "MEET_"
+    prefix = ServiceSettings.model_config["env_prefix"]
     return sorted(n for n in given if n.startswith(prefix) and not _known(n.removeprefix(prefix)))
 
 
