@@ -38,11 +38,12 @@ def reply(answer: BaseModel | Mapping[str, object]) -> Response:
     return Response(content, media_type="application/json")
 
 
-def search_answer(search: Search, found: Found, spent: Mapping[str, float]) -> dict[str, object]:
+def search_answer(
+    search: Search, found: Found, milliseconds: Mapping[str, float]
+) -> dict[str, object]:
     """A `SearchAnswer` as plain values, without its empty fields.
 
-    `spent` holds the milliseconds outside the device's thread. Models of ten hits would take
-    longer to make than the hits to find.
+    Models of ten hits would take longer to make than the hits to find.
     """
     answer: dict[str, object] = {
         "index_version": found.engine.version,
@@ -50,7 +51,7 @@ def search_answer(search: Search, found: Found, spent: Mapping[str, float]) -> d
         "rerank": found.ranking.rerank.value,
         "degraded": found.degraded,
         "hits": _marked(search, found, hits(found.engine, search.direction, found.ranking)),
-        "milliseconds": _by_stage({**found.milliseconds, **spent}),
+        "milliseconds": _by_stage(milliseconds),
     }
     return answer | ({"why_not": why_not(found.why_not)} if search.why_not else {})
 
@@ -85,10 +86,12 @@ def _by_stage(milliseconds: Mapping[str, float]) -> dict[str, float]:
 
 def hits(engine: SearchEngine, direction: Way, ranking: Ranking) -> list[dict[str, object]]:
     """The ranking's rows as `Hit`s, best first."""
-    rows, scores = ranking.rows.tolist(), ranking.scores.tolist()
+    card, rows, scores = engine.cards[direction.candidate], ranking.rows, ranking.scores
     found = [
-        {**engine.cards[direction.candidate, row], "rank": ranking.offset + place, "score": score}
-        for place, (row, score) in enumerate(zip(rows, scores, strict=True))
+        {**card(row), "rank": rank, "score": score}
+        for rank, (row, score) in enumerate(
+            zip(rows.tolist(), scores.tolist(), strict=True), ranking.offset
+        )
     ]
     if ranking.calibrated is not None:
         for hit, share in zip(found, ranking.calibrated.tolist(), strict=True):

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from model.cascade import Ranking
+from model.cascade import Ranking, SearchOptions
 from model.core.types import Way
 from service.deadlines import Pace, Plan, planned
 from service.encoding import Encoded, encoded
@@ -72,7 +72,12 @@ class Batch:
             why_not=told,
         )
 
+    def _named(self, way: Way, options: SearchOptions) -> SearchOptions:
+        """The options with a mode, which requests name already and probes do not."""
+        if options.rerank is not None:
+            return options
+        return replace(options, rerank=self.engine.cascade.second.mode_of(way, None))
+
     def _plans(self, way: Way, searches: Sequence[Search]) -> list[Plan]:
-        mode = partial(self.engine.cascade.second.mode_of, way)
-        asked = [replace(one.options, rerank=mode(one.options.rerank)) for one in searches]
+        asked = [self._named(way, one.options) for one in searches]
         return planned(self.pace, way, asked, [one.deadline for one in searches])

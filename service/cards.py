@@ -1,6 +1,6 @@
 """Items as hits show them, the last ones kept: a hit is shown more often than it is read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import TypeAlias
 from urllib.parse import quote
@@ -11,20 +11,13 @@ from model.artifact.items import Item
 from model.artifact.reader import Artifact
 from model.core.types import Modality
 
-MOST_CARDS = 4096
+MOST_CARDS = 4096  # a side
 Card: TypeAlias = Mapping[str, JsonValue]
 
 
-class Cards:
-    """The cards of one index; `cards[modality, row]`."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        # A bound method would be a cycle, and keep the index open until the collector comes by.
-        self._read = lru_cache(MOST_CARDS)(partial(_card, artifact))
-
-    def __getitem__(self, place: tuple[Modality, int]) -> Card:
-        """What a hit says of the item itself, without empty fields."""
-        return self._read(*place)
+def cards(artifact: Artifact) -> Mapping[Modality, Callable[[int], Card]]:
+    """By modality, what a hit says of the item of a row, without empty fields."""
+    return {side: lru_cache(MOST_CARDS)(partial(_card, artifact, side)) for side in artifact.sides}
 
 
 def _card(artifact: Artifact, modality: Modality, row: int) -> Card:

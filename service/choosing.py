@@ -53,11 +53,15 @@ async def prepare(
 ) -> None:
     """Look a filter up beside the device's thread, for a new one may take seconds.
 
+    Where there is none, and not every item is to be ranked, there is nothing to do.
+
     Raises:
         DeadlineError: the search's time was over before.
         InvalidRequestError: an exact search of more items than the limit allows.
     """
     cascade, direction, asked = engine.cascade, search.direction, search.options.wanted
+    if asked is None and not search.options.exact:
+        return
     try:
         async with asyncio.timeout_at(search.deadline):
             if cascade.knows(direction, asked):

@@ -1,6 +1,7 @@
 """`meet-serve`: open an index, then listen."""
 
 import argparse
+import gc
 import signal
 import socket
 import sys
@@ -73,6 +74,9 @@ def _server(
     settings: ServiceSettings, traces: "TracerProvider | None"
 ) -> tuple[Server, socket.socket]:
     """The server and where it listens; the engine is the app's alone when this returns."""
+    # What was imported stays. Each full collection would look at its 400,000 objects again, for
+    # 0.2 s in which nothing is answered.
+    gc.freeze()
     engine = SearchEngine.open(settings.index, device=settings.device)
     listener = listen(settings)
     words = greeting(engine, settings.host, int(listener.getsockname()[1]))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import assert_never
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from model.core.vectors import shifted
 from service.engine import SearchEngine
 from service.grouping import in_groups
 from service.halving import Note, Outcome, in_halves
-from service.queries import ImageQuery, Query, Search, StoredQuery, TextQuery, VectorQuery
+from service.queries import ImageQuery, Move, Query, Search, StoredQuery, TextQuery, VectorQuery
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class Encoded:
     span: Interval
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(NamedTuple):
     """One embedding (D,) that a search needs, and the milliseconds that it took."""
 
     embedding: FloatArray
@@ -66,11 +65,14 @@ def _embedded(engine: SearchEngine, queries: Sequence[Query]) -> list[_Part]:
 
 def _put_together(search: Search, parts: Sequence[Outcome[_Part]]) -> Outcome[Encoded]:
     """The search with its query's embedding, moved where it asks for that."""
+    if search.move is None:
+        [part] = parts
+        return part if isinstance(part, Exception) else Encoded(search, *part)
     whole = [part for part in parts if isinstance(part, _Part)]
     if failure := next((part for part in parts if isinstance(part, Exception)), None):
         return failure
     try:
-        embedding = _moved(search, [part.embedding for part in whole])
+        embedding = _moved(search.move, [part.embedding for part in whole])
     except VectorRejectedError as error:
         return error
     begins, ends = zip(*(part.span for part in whole), strict=True)
@@ -78,12 +80,10 @@ def _put_together(search: Search, parts: Sequence[Outcome[_Part]]) -> Outcome[En
     return Encoded(search, embedding, spent, (min(begins), max(ends)))
 
 
-def _moved(search: Search, embeddings: Sequence[FloatArray]) -> FloatArray:
-    if search.move is None:
-        return embeddings[0]
+def _moved(move: Move, embeddings: Sequence[FloatArray]) -> FloatArray:
     rows = np.stack(embeddings)
-    plus, minus = np.split(rows[1:], [len(search.move.plus)])
-    return shifted(rows[0], plus, minus, search.move.weights)
+    plus, minus = np.split(rows[1:], [len(move.plus)])
+    return shifted(rows[0], plus, minus, move.weights)
 
 
 def _embeddings(engine: SearchEngine, queries: Sequence[Query]) -> FloatArray:
@@ -92,17 +92,7 @@ def _embeddings(engine: SearchEngine, queries: Sequence[Query]) -> FloatArray:
         return engine.encoder.encode_texts(texts)
     if images := [query.image for query in queries if isinstance(query, ImageQuery)]:
         return engine.encoder.encode_images(images)
-    return np.concatenate([_known(engine, query) for query in queries])
-
-
-def _known(engine: SearchEngine, query: Query) -> FloatArray:
-    """The embedding (1, D) of a query that needs no encoder."""
-    match query:
-        case StoredQuery():
-            return engine.embed_stored(query.item_id, query.modality)
-        case VectorQuery():
-            return engine.embed_vector(query.values)
-        case TextQuery() | ImageQuery():
-            raise TypeError(f"an encoder embeds a {type(query).__name__}")
-        case _:
-            assert_never(query)
+    if vectors := [query.values for query in queries if isinstance(query, VectorQuery)]:
+        return engine.embed_vectors(vectors)
+    stored = [query for query in queries if isinstance(query, StoredQuery)]
+    return np.concatenate([engine.embed_stored(one.item_id, one.modality) for one in stored])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from model.artifact.items import Item
 from model.artifact.metadata import field_names
@@ -23,12 +23,12 @@ from model.core.types import (
     Modality,
     Way,
 )
-from model.core.vectors import l2_normalised, query_vectors
+from model.core.vectors import l2_normalised, query_vectors, require_width
 from model.encoders.opening import open_encoder
 from model.encoders.protocols import Encoder
 from model.reverse_lists.layers import ComputedLists, LayeredLists, MemoryLayer, StoredLists
 from model.reverse_lists.redis_layer import RedisLayer
-from service.cards import Cards, image_of
+from service.cards import cards, image_of
 from service.errors import MissingModalityError, NoImageError
 from service.queries import Query, Search, TextQuery, VectorQuery
 
@@ -64,7 +64,7 @@ class SearchEngine:
         """
         artifact.require_encoder(encoder.identity)
         self.artifact, self.encoder, self.cascade = artifact, encoder, cascade
-        self.cards = Cards(artifact)
+        self.cards = cards(artifact)
 
     @classmethod
     def open(
@@ -134,13 +134,16 @@ class SearchEngine:
                 f"{direction} needs {direction.candidate} items, this gallery holds {held} items"
             )
 
-    def embed_vector(self, values: ArrayLike) -> FloatArray:
-        """The unit embedding (1, D) of a caller's vector.
+    def embed_vectors(self, vectors: Sequence[Sequence[float]]) -> FloatArray:
+        """The unit embeddings (B, D) of callers' vectors.
 
         Raises:
             VectorRejectedError: another width than D, no direction, or no finite values.
         """
-        return query_vectors(_in_float32_range(values), self.artifact.manifest.embedding_dim)
+        dim = self.artifact.manifest.embedding_dim
+        for values in vectors:
+            require_width(len(values), dim)
+        return query_vectors(_in_float32_range(np.asarray(vectors, np.float64)), dim)
 
     def embed_stored(self, item_id: str, modality: Modality) -> FloatArray:
         """The unit embedding (1, D) that the gallery holds of an item of this modality.
@@ -255,13 +258,11 @@ class SearchEngine:
         return VectorQuery(self._stored(direction.candidate, 0)[0].tolist())
 
 
-def _in_float32_range(values: ArrayLike) -> FloatArray:
-    """A vector scaled by a power of two, so that squares of huge or tiny values stay finite."""
-    vector = np.asarray(values, dtype=np.float64)
-    largest = np.abs(vector).max(initial=0.0)
-    if not np.isfinite(largest):
-        return vector.astype(np.float32)
-    return np.ldexp(vector, -int(np.frexp(largest)[1])).astype(np.float32)
+def _in_float32_range(vectors: NDArray[np.float64]) -> FloatArray:
+    """Vectors (B, D) each scaled by a power of two, so that squares of its values stay finite."""
+    largest = np.abs(vectors).max(axis=1, initial=0.0, keepdims=True)
+    exponents = np.where(np.isfinite(largest), np.frexp(largest)[1], 0)
+    return np.ldexp(vectors, -exponents).astype(np.float32)
 
 
 def _media_type(data: bytes, item_id: str) -> str:

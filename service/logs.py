@@ -77,6 +77,7 @@ def install(kind: LogFormat, level: LogLevel, stream: TextIO | None = None) -> N
     server.propagate = True
     # What no line here says need not be found out for each.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # the manual's own way to have no line of code looked up
     logging.captureWarnings(capture=True)
 
 

@@ -127,7 +127,7 @@ class Searcher:
         if move is not None:
             self.engine.encoder.require(InputKind.TEXT)
         query = await self._query(way, asked, deadline, pixels)
-        options, why_not = self._options(asked), tuple(asked.why_not or ())
+        options, why_not = self._options(way, asked), tuple(asked.why_not or ())
         search = Search(way, query, options, deadline, move, why_not)
         key = AnswerKey(self.engine.version, way, asked, self.engine.budget, options.reach)
         spent = {"decode": _milliseconds(began)} if isinstance(query, ImageQuery) else {}
@@ -172,9 +172,9 @@ class Searcher:
         return part if isinstance(part, Exception) else await self._kept(part)
 
     def _answer(self, ready: _Ready, found: Found) -> Answer:
-        way, spent = ready.search.direction, ready.total()
-        self.metrics.search(way, {**found.milliseconds, **spent}, found.degraded)
-        notes.current().search(ready.search, {**found.milliseconds, **spent}, found)
+        spent = {**found.milliseconds, **ready.total()}
+        self.metrics.search(ready.search.direction, spent, found.degraded)
+        notes.current().search(ready.search, spent, found)
         answer = search_answer(ready.search, found, spent)
         self.answers.put(ready.key, answer)
         return answer
@@ -184,13 +184,13 @@ class Searcher:
         most = self.limits.max_timeout_ms
         return monotonic() + min(search.timeout_ms or most, most) / 1000
 
-    def _options(self, search: SearchFields) -> SearchOptions:
+    def _options(self, way: Way, search: SearchFields) -> SearchOptions:
         budget, count = self.engine.budget, search.candidates
         if count is not None:
             budget = budget.model_copy(update={"at_least": count, "max_pq": count})
         return SearchOptions(
             search.k,
-            search.rerank,
+            self.engine.cascade.second.mode_of(way, search.rerank),
             budget,
             search.explain,
             offset=search.offset,

@@ -77,11 +77,11 @@ class Shadows:
         Only a search from one modality to the other is, and one that leaves nothing out: a filter
         and its like change what there is to be found.
         """
+        if self._draw() >= self._share:
+            return None
         options = found.options
         plain = replace(options, offset=0, filter=None, exact=False, min_score=None, collapse=None)
         if not isinstance(direction, Direction) or options != plain:
-            return None
-        if self._draw() >= self._share:
             return None
         answered = found.ranking.rows[:DEPTH]
         one = _Answered(direction, found.embedding, options, answered)

@@ -10,8 +10,7 @@ LEAST_LENGTH = 1e-3  # half precision leaves about 3e-4 of a unit vector minus i
 
 def l2_normalised(vectors: FloatArray) -> FloatArray:
     """Unit rows (N, D); a row of zeros stays zero."""
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
+    return _divided(vectors, np.linalg.norm(vectors, axis=-1, keepdims=True))
 
 
 def query_vectors(vectors: FloatArray, dim: int) -> FloatArray:
@@ -21,13 +20,27 @@ def query_vectors(vectors: FloatArray, dim: int) -> FloatArray:
         VectorRejectedError: the width is not D, or a value is not finite, or a row is zero.
     """
     vectors = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
-    if vectors.shape[1] != dim:
-        raise VectorRejectedError(f"vectors need D={dim} values, got {vectors.shape[1]}")
+    require_width(vectors.shape[1], dim)
     if not np.isfinite(vectors).all():
         raise VectorRejectedError("vectors need finite values, got NaN or infinity")
-    if not np.linalg.norm(vectors, axis=1).all():
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not norms.all():
         raise VectorRejectedError("vectors need a direction, got a row of zeros")
-    return l2_normalised(vectors)
+    return _divided(vectors, norms)
+
+
+def require_width(width: int, dim: int) -> None:
+    """Refuse a vector of another width than D.
+
+    Raises:
+        VectorRejectedError: names both.
+    """
+    if width != dim:
+        raise VectorRejectedError(f"vectors need D={dim} values, got {width}")
+
+
+def _divided(vectors: FloatArray, norms: FloatArray) -> FloatArray:
+    return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
 def shifted(

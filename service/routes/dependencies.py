@@ -57,11 +57,16 @@ class Parts:
         self.evaluator.stop()
 
 
-async def _parts(request: Request) -> Parts:
+def parts_of(request: Request) -> Parts:
+    """What the app that the request came to holds, with the engine that is served now."""
     parts = request.app.state.parts
     if not isinstance(parts, Parts):
         raise TypeError(f"the app was not opened, its parts are {type(parts).__name__}")
     return parts.of_request()
 
 
-Opened = Annotated[Parts, Depends(_parts)]
+async def _opened(request: Request) -> Parts:
+    return parts_of(request)
+
+
+Opened = Annotated[Parts, Depends(_opened)]

@@ -36,6 +36,7 @@ from service.halving import Outcome
 from service.handlers import problem_of
 from service.openapi import body, forms, problems
 from service.routes.dependencies import Opened, Parts
+from service.routes.searching import SearchRoute
 from service.schemas import (
     Answers,
     ImageSearch,
@@ -68,7 +69,7 @@ COMMON = (
     UnauthorizedError,
     RateLimitedError,
 )
-router = APIRouter(prefix="/search", tags=["search"])
+router = APIRouter(prefix="/search", tags=["search"], route_class=SearchRoute)
 
 
 @router.post(

@@ -51,7 +51,7 @@ def recalls(
 ) -> dict[str, float]:
     """What each stage keeps of the exact first ten, by full matrices and sets."""
     cascade, side = engine.cascade, engine.cascade.sides[direction.candidate]
-    query = engine.embed_vector(vector)
+    query = engine.embed_vectors([vector])
     options = SearchOptions(k=10, rerank=mode, budget=EVERYTHING)
     exact = cascade.search(direction, query, options)[0].rows.tolist()
     first, second = BUDGET.counts(len(side))
@@ -128,7 +128,7 @@ async def test_probes_and_other_options_than_the_budget_are_not_drawn(
         shadows = parts_of(client).dispatcher._shadows
         assert shadows is not None
         await client.get("/readyz")
-        vector = engine.embed_vector([1.0] * DIM)[0]
+        vector = engine.embed_vectors([[1.0] * DIM])[0]
         options = SearchOptions(5, RerankMode.NONE, BUDGET, explain=True)
         found = await parts_of(client).dispatcher.search(engine.probe(), engine)
         plain = replace(found, embedding=vector, options=options)
