@@ -14,6 +14,26 @@ from service.problems import MEDIA_TYPE, http_kind
 from service.schemas import Problem
 
 
+class JoinedHead(h11.Connection):
+    """Holds an answer's head back until its body begins, so that both leave in one packet.
+
+    Each packet is a call of the system that wakes the caller up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER)
+        self._head: list[bytes] = []
+
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        """The parts to send now."""
+        parts = super().send_with_data_passthrough(event)
+        if isinstance(event, h11.Response):
+            self._head = parts or []
+            return []
+        head, self._head = self._head, []
+        return parts if parts is None else head + parts
+
+
 class PatientProtocol(H11Protocol):
     """Closes a connection on which a request has begun and its head does not end.
 
@@ -26,6 +46,7 @@ class PatientProtocol(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*args, **kwargs)
+        self.conn = JoinedHead()
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
