@@ -208,7 +208,6 @@ class Dispatcher:
     def _batch(self, jobs: Sequence[SearchJob]) -> None:
         began = monotonic()
         waits = [began - job.queued for job in jobs]
-        self._metrics.batch(waits)
         now, size = perf_counter(), len(jobs)
         outcomes = self._answer(jobs)
         self._settle(
@@ -219,6 +218,7 @@ class Dispatcher:
                 )
             ]
         )
+        self._metrics.batch(waits)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if not job.urgent and not isinstance(outcome, Exception):
                 self._shadow(job.search, outcome)

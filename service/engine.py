@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.artifact.items import Item
 from model.artifact.metadata import field_names
@@ -23,7 +22,7 @@ from model.core.types import (
     Modality,
     Way,
 )
-from model.core.vectors import l2_normalised, query_vectors, require_width
+from model.core.vectors import l2_normalised, query_vectors
 from model.encoders.opening import open_encoder
 from model.encoders.protocols import Encoder
 from model.reverse_lists.layers import ComputedLists, LayeredLists, MemoryLayer, StoredLists
@@ -140,10 +139,7 @@ class SearchEngine:
         Raises:
             VectorRejectedError: another width than D, no direction, or no finite values.
         """
-        dim = self.artifact.manifest.embedding_dim
-        for values in vectors:
-            require_width(len(values), dim)
-        return query_vectors(_in_float32_range(np.asarray(vectors, np.float64)), dim)
+        return query_vectors(vectors, self.artifact.manifest.embedding_dim)
 
     def embed_stored(self, item_id: str, modality: Modality) -> FloatArray:
         """The unit embedding (1, D) that the gallery holds of an item of this modality.
@@ -256,13 +252,6 @@ class SearchEngine:
         if direction is Direction.TEXT_TO_IMAGE and "query" in self.accepts(direction):
             return TextQuery(PROBE_TEXT)
         return VectorQuery(self._stored(direction.candidate, 0)[0].tolist())
-
-
-def _in_float32_range(vectors: NDArray[np.float64]) -> FloatArray:
-    """Vectors (B, D) each scaled by a power of two, so that squares of its values stay finite."""
-    largest = np.abs(vectors).max(axis=1, initial=0.0, keepdims=True)
-    exponents = np.where(np.isfinite(largest), np.frexp(largest)[1], 0)
-    return np.ldexp(vectors, -exponents).astype(np.float32)
 
 
 def _media_type(data: bytes, item_id: str) -> str:

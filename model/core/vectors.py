@@ -1,46 +1,53 @@
 """Pure vector arithmetic shared by every stage."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from model.core.errors import VectorRejectedError
 from model.core.types import ByteArray, FloatArray, RankArray, RowArray
 
+SQUARABLE = (1e-100, 1e100)  # lengths whose squares neither vanish nor overflow
 LEAST_LENGTH = 1e-3  # half precision leaves about 3e-4 of a unit vector minus itself
 
 
 def l2_normalised(vectors: FloatArray) -> FloatArray:
     """Unit rows (N, D); a row of zeros stays zero."""
-    return _divided(vectors, np.linalg.norm(vectors, axis=-1, keepdims=True))
-
-
-def query_vectors(vectors: FloatArray, dim: int) -> FloatArray:
-    """Unit rows (Q, D) of vectors handed in by a caller.
-
-    Raises:
-        VectorRejectedError: the width is not D, or a value is not finite, or a row is zero.
-    """
-    vectors = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
-    require_width(vectors.shape[1], dim)
-    if not np.isfinite(vectors).all():
-        raise VectorRejectedError("vectors need finite values, got NaN or infinity")
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not norms.all():
-        raise VectorRejectedError("vectors need a direction, got a row of zeros")
-    return _divided(vectors, norms)
-
-
-def require_width(width: int, dim: int) -> None:
-    """Refuse a vector of another width than D.
-
-    Raises:
-        VectorRejectedError: names both.
-    """
-    if width != dim:
-        raise VectorRejectedError(f"vectors need D={dim} values, got {width}")
-
-
-def _divided(vectors: FloatArray, norms: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(norms, 1e-12), dtype=np.float32)
+
+
+def query_vectors(vectors: Sequence[Sequence[float]], dim: int) -> FloatArray:
+    """Unit rows (Q, D) of vectors handed in by callers, of any length above zero.
+
+    Raises:
+        VectorRejectedError: the width is not D, or a value is not finite, or all are zero.
+    """
+    for values in vectors:
+        if len(values) != dim:
+            raise VectorRejectedError(f"vectors need D={dim} values, got {len(values)}")
+    rows = np.asarray(vectors, dtype=np.float64)
+    lengths = _lengths(rows)
+    if not ((lengths > SQUARABLE[0]) & (lengths < SQUARABLE[1])).all():
+        rows = _rescaled(rows)
+        lengths = _lengths(rows)
+    return (rows / lengths).astype(np.float32)
+
+
+def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        return np.asarray(np.sqrt((rows * rows).sum(axis=1, keepdims=True)))
+
+
+def _rescaled(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows (Q, D) each times a power of two, so that its largest value lies in 0.5 to 1."""
+    if not np.isfinite(rows).all():
+        raise VectorRejectedError("vectors need finite values, got NaN or infinity")
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    if not largest.all():
+        raise VectorRejectedError("vectors need a direction, got a row of zeros")
+    return np.asarray(np.ldexp(rows, -np.frexp(largest)[1]))
 
 
 def shifted(
