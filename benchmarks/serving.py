@@ -2,11 +2,12 @@
 
     python -m benchmarks.serving --index demo/index
 
-Three ratios, of real server processes on loopback: what a vector search over HTTP adds to the
-bare cascade at one client, in p50s of a route that does nothing (at most 1.5); the throughput of
+Three ratios, of real server processes on loopback: what a search over HTTP adds to the bare
+cascade at one client, in p50s of a route that does nothing (at most 1.5); the throughput of
 vector searches at 64 clients beside that route's under the same load (at least 0.4); and the
-throughput of text searches with batches beside that without (at least 2). The load comes from
-one process with plain sockets.
+throughput of text searches with batches beside that without (at least 2). The first is given of
+queries by id, which are short, and by vector, which have to be read and measured on the way. The
+load comes from one process with plain sockets.
 """
 
 import argparse
@@ -49,20 +50,31 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Queries:
+    """Captions of the gallery: their ids, vectors (Q, D) near theirs, and their words."""
+
+    ids: list[str]
+    vectors: FloatArray
+    texts: list[str]
+
+
+@dataclass(frozen=True)
 class Requests:
     """Whole HTTP requests, as bytes."""
 
     no_op: list[bytes]
+    ids: list[bytes]
     vectors: list[bytes]
     texts: list[bytes]
 
     @classmethod
-    def of(cls, host: str, queries: FloatArray, texts: Sequence[str]) -> "Requests":
-        """Requests for every query vector and text."""
+    def of(cls, host: str, queries: "Queries") -> "Requests":
+        """Requests for every id, query vector and text."""
         return cls(
             [f"GET {NO_OP} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode()],
-            [_post(host, {"vector": query.round(6).tolist()}) for query in queries],
-            [_post(host, {"query": text}) for text in texts],
+            [_post(host, {"id": one}) for one in queries.ids],
+            [_post(host, {"vector": one.round(6).tolist()}) for one in queries.vectors],
+            [_post(host, {"query": text}) for text in queries.texts],
         )
 
 
@@ -169,28 +181,30 @@ class Alone:
     """Milliseconds at one client, medians."""
 
     no_op: float
-    search: float
     cascade: float
+    by_id: float
+    by_vector: float
 
-    @property
-    def added(self) -> float:
+    def added(self, search: float) -> float:
         """What a search costs beyond the cascade, in no-op answers."""
-        return (self.search - self.cascade) / self.no_op
+        return (search - self.cascade) / self.no_op
 
 
-def measure_alone(direct: Direct, url: httpx.URL, queries: FloatArray, load: Load) -> Alone:
-    """One client's medians; the three are measured in turns, so that noise meets them alike."""
-    caller, requests = Caller(url), Requests.of(url.netloc.decode(), queries, ())
-    no_op, search, cascade = [], [], []
+def measure_alone(direct: Direct, url: httpx.URL, queries: Queries, load: Load) -> Alone:
+    """One client's medians; the four are measured in turns, so that noise meets them alike."""
+    caller, requests = Caller(url), Requests.of(url.netloc.decode(), queries)
+    no_op, cascade, by_id, by_vector = [], [], [], []
     for _ in range(load.rounds):
         no_op += caller.seconds(requests.no_op, load.alone)
-        search += caller.seconds(requests.vectors, load.alone)
-        cascade += _cascade_seconds(direct, queries, load.alone)
-    return Alone(*(1000 * median(seconds) for seconds in (no_op, search, cascade)))
+        cascade += _cascade_seconds(direct, queries.vectors, load.alone)
+        by_id += caller.seconds(requests.ids, load.alone)
+        by_vector += caller.seconds(requests.vectors, load.alone)
+    return Alone(*(1000 * median(seconds) for seconds in (no_op, cascade, by_id, by_vector)))
 
 
 def _cascade_seconds(direct: Direct, queries: FloatArray, count: int) -> list[float]:
-    options = SearchOptions(k=direct.k, budget=direct.artifact.manifest.budget)
+    """How long searches take with what every answer holds, calibrated scores among it."""
+    options = SearchOptions(k=direct.k, budget=direct.artifact.manifest.budget, calibrate=True)
     spent = []
     for turn in range(count):
         query = queries[turn % len(queries)][None]
@@ -226,23 +240,26 @@ def environment(told: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})  # noqa: TID251
 
 
-def draw(direct: Direct, count: int) -> tuple[FloatArray, list[str]]:
-    """Query vectors near captions of the gallery, and captions."""
+def draw(direct: Direct, count: int) -> Queries:
+    """Queries that captions of the gallery make."""
     rng = np.random.default_rng(0)
     side = direct.artifact.side(Modality.TEXT)
     rows = rng.choice(len(side), min(count, len(side)), replace=False)
     near = np.asarray(side.embeddings[np.sort(rows)], np.float32)
     near += NOISE * rng.standard_normal(near.shape).astype(np.float32)
-    return l2_normalised(near), [side.items[int(row)].caption or "" for row in rows]
+    items = [side.items[int(row)] for row in rows]
+    return Queries(
+        [item.id for item in items], l2_normalised(near), [item.caption or "" for item in items]
+    )
 
 
 def measure(root: Path, load: Load) -> dict[str, float]:
     """All numbers by name, and the three ratios."""
     direct = Direct.open(root, 10)
-    queries, texts = draw(direct, 512)
+    queries = draw(direct, 512)
     with serving(root) as address:
         url = httpx.URL(address)
-        requests = Requests.of(url.netloc.decode(), queries, texts)
+        requests = Requests.of(url.netloc.decode(), queries)
         alone = measure_alone(direct, url, queries, load)
         kinds = {"no_op": requests.no_op, "vector": requests.vectors, "text": requests.texts}
         rates = measure_rates(url, kinds, load)
@@ -251,7 +268,8 @@ def measure(root: Path, load: Load) -> dict[str, float]:
         single = measure_rates(url, {"text": requests.texts}, load)
     return {
         **{f"{name}_ms": value for name, value in asdict(alone).items()},
-        "added": alone.added,
+        "added_by_id": alone.added(alone.by_id),
+        "added_by_vector": alone.added(alone.by_vector),
         **{f"{name}_per_second": value for name, value in rates.items()},
         "unbatched_text_per_second": single["text"],
         "share": rates["vector"] / rates["no_op"],
@@ -260,20 +278,24 @@ def measure(root: Path, load: Load) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if all three ratios hold, else 1."""
+    """0 if all ratios hold, else 1."""
     options = _parser().parse_args(arguments)
     load = Load(options.clients, options.alone, options.seconds, options.rounds)
     found = measure(options.index, load)
     print(json.dumps({name: round(value, 3) for name, value in found.items()}, indent=2))
     held = {
-        f"added to the cascade, in no-ops: {found['added']:.2f} (at most {MOST_ADDED})": found[
-            "added"
-        ]
-        <= MOST_ADDED,
-        f"vectors beside no-ops: {found['share']:.2f} (at least {LEAST_SHARE})": found["share"]
-        >= LEAST_SHARE,
-        f"texts beside no batches: {found['gain']:.2f} (at least {LEAST_GAIN})": found["gain"]
-        >= LEAST_GAIN,
+        f"added to the cascade by id: {found['added_by_id']:.2f} no-ops (at most {MOST_ADDED})": (
+            found["added_by_id"] <= MOST_ADDED
+        ),
+        f"the same by vector: {found['added_by_vector']:.2f} (at most {MOST_ADDED})": (
+            found["added_by_vector"] <= MOST_ADDED
+        ),
+        f"vectors beside no-ops: {found['share']:.2f} (at least {LEAST_SHARE})": (
+            found["share"] >= LEAST_SHARE
+        ),
+        f"texts beside no batches: {found['gain']:.2f} (at least {LEAST_GAIN})": (
+            found["gain"] >= LEAST_GAIN
+        ),
     }
     for words, holds in held.items():
         print(f"{'holds' if holds else 'FAILS'}  {words}")
