@@ -3,6 +3,7 @@
 import sys
 from contextlib import aclosing
 from email.message import Message
+from functools import lru_cache
 from typing import TypeVar
 
 from fastapi import Request
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from service.errors import (
     BrokenFormError,
@@ -18,7 +20,7 @@ from service.errors import (
     UnsupportedMediaTypeError,
     Violation,
 )
-from service.formats import Form, json_of
+from service.formats import HEADERS, Form, json_of
 from service.problems import violation
 from service.schemas import ImageUpload
 
@@ -34,9 +36,16 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 def media_type(request: Request) -> str:
     """The content type without its parameters, in lower case; empty where none is named."""
-    header = Message()
-    header["content-type"] = request.headers.get("content-type", "")
-    return header.get_content_type() if request.headers.get("content-type") else ""
+    return _media_type(request.headers.get("content-type", ""))
+
+
+@lru_cache(HEADERS)
+def _media_type(header: str) -> str:
+    if not header:
+        return ""
+    told = Message()
+    told["content-type"] = header
+    return told.get_content_type()
 
 
 def refuse_media_type(got: str, *accepted: str) -> UnsupportedMediaTypeError:
@@ -46,23 +55,45 @@ def refuse_media_type(got: str, *accepted: str) -> UnsupportedMediaTypeError:
     )
 
 
-async def read_json(request: Request, schema: type[Schema]) -> Schema:
+async def read_json(request: Request, schema: type[Schema], *, optional: bool = False) -> Schema:
     """The JSON or msgpack body as `schema`; both keep the same rules.
+
+    An `optional` body that is empty says nothing, and needs no content type.
 
     Raises:
         UnsupportedMediaTypeError: the body is declared as neither.
         BrokenJsonError, BrokenMsgpackError: the body cannot be parsed.
         InvalidRequestError: a field breaks a rule.
     """
+    body = await _whole(request) if optional else None
+    if body == b"":
+        return schema()
     if (got := media_type(request)) not in BODIES:
         raise refuse_media_type(got, *BODIES)
-    body = await request.body()
+    if body is None:
+        body = await _whole(request)
     if got != JSON:
         body = json_of(body)
     try:
         return schema.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise _invalid(error) from None
+
+
+async def _whole(request: Request) -> bytes:
+    """The body, without the framework's stream between.
+
+    Raises:
+        ClientDisconnect: the caller hung up before its end.
+    """
+    parts, more = [], True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
 
 
 async def read_upload(request: Request) -> ImageUpload:

@@ -4,7 +4,6 @@ Whatever a record holds came from outside in part: nothing in it can begin a lin
 move a terminal's cursor.
 """
 
-import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -12,14 +11,15 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO, assert_never
 
+from pydantic_core import to_json
+
 from service import notes
 from service.settings import LogFormat, LogLevel
 
 OWN = ("service", "model")  # the packages whose records the level is about
 SERVER = "uvicorn"
 INDENT = "    "
-# An encoder for each line would cost more than the line.
-_ENCODE = json.JSONEncoder(default=str).encode
+DELETE = "\x7f"
 
 
 class JsonFormatter(logging.Formatter):
@@ -36,7 +36,7 @@ class JsonFormatter(logging.Formatter):
         }
         if trace := _traceback(self, record):
             told["traceback"] = trace
-        return _ENCODE(told)
+        return _encoded(told)
 
 
 class TextFormatter(logging.Formatter):
@@ -84,10 +84,11 @@ def install(kind: LogFormat, level: LogLevel, stream: TextIO | None = None) -> N
 def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
     """What a record says beside its message; of what is empty, nothing."""
     given = getattr(record, "fields", None)
-    fields = dict(given) if isinstance(given, Mapping) else {}
-    if request_id := notes.current().request_id:
-        fields.setdefault("request_id", request_id)
-    return {name: value for name, value in fields.items() if value not in (None, "")}
+    fields = given if isinstance(given, dict) else {}
+    told = {name: value for name, value in fields.items() if value not in (None, "")}
+    if "request_id" not in told and (request_id := notes.current().request_id):
+        told["request_id"] = request_id
+    return told
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -104,7 +105,15 @@ def _traceback(self: logging.Formatter, record: logging.LogRecord) -> str:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) and value.isprintable() else _ENCODE(value)
+    return value if isinstance(value, str) and value.isprintable() else _encoded(value)
+
+
+def _encoded(value: object) -> str:
+    """JSON in printable ASCII; of what it has no form for, the words."""
+    told = to_json(
+        value, ensure_ascii=True, inf_nan_mode="constants", bytes_mode="base64", fallback=str
+    )
+    return told.decode("ascii").replace(DELETE, r"\u007f")  # ASCII, but not to be printed
 
 
 def _escaped(line: str) -> str:

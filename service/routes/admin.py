@@ -64,7 +64,7 @@ async def activate(request: Request, opened: Opened) -> Response:
     A version by name is published first, so that other servers of the index follow. Whatever is
     wrong with it, the one served before serves on.
     """
-    asked = await read_json(request, Activate) if await request.body() else Activate()
+    asked = await read_json(request, Activate, optional=True)
     done = await opened.activator.activate(asked.version)
     return reply(ActivateAnswer(version=done.version, previous=done.previous, seconds=done.seconds))
 
@@ -77,7 +77,7 @@ async def activate(request: Request, opened: Opened) -> Response:
 )
 async def evaluate(request: Request, opened: Opened) -> Response:
     """RSum of the gallery's own pairs, asked for one by one while no search waits."""
-    asked = await read_json(request, Evaluate) if await request.body() else Evaluate()
+    asked = await read_json(request, Evaluate, optional=True)
     found = await opened.evaluator.evaluate(asked.queries, asked.seed)
     return reply(
         EvaluateAnswer(
