@@ -80,12 +80,12 @@ class ModalityHead:
         linear = np.asarray(embeddings, dtype=np.float32) @ self.weight.T + self.bias
         return np.asarray(np.tanh(linear), dtype=np.float32)
 
-    def query_hash_space(self, embedding: FloatArray) -> FloatArray:
-        """The vector (K,) of one embedding (D,), bit for bit whoever shares its batch.
+    def query_hash_space(self, embeddings: FloatArray) -> FloatArray:
+        """Vectors (..., K) of embeddings (..., D), each bit for bit whoever shares its batch.
 
         A matrix product's last bits depend on the number of rows; a row-wise sum's do not.
         """
-        linear = np.einsum("kd,d->k", self.weight, embedding, dtype=np.float32)
+        linear = np.einsum("kd,...d->...k", self.weight, embeddings, dtype=np.float32)
         return np.asarray(np.tanh(linear + self.bias), dtype=np.float32)
 
 

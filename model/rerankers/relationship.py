@@ -32,7 +32,7 @@ class PairCosines:
 
 @dataclass(frozen=True)
 class Relationship:
-    """A query's candidates under Stage II, every array (C,)."""
+    """Candidates under Stage II, every array (..., C)."""
 
     reverse_rank: RankArray
     complementarity: FloatArray
@@ -42,8 +42,24 @@ class Relationship:
     @classmethod
     def joined(cls, parts: Sequence["Relationship"]) -> "Relationship":
         """Several stretches of candidates as one."""
-        names = (field.name for field in fields(cls))
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        if len(parts) == 1:
+            return parts[0]
+        columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
+        return cls(*(np.concatenate(column, axis=-1) for column in columns))
+
+    def at(self, query: int) -> "Relationship":
+        """One query's candidates (C,)."""
+        return Relationship(*(getattr(self, field.name)[query] for field in fields(self)))
+
+    def of(self, n_queries: int) -> "Relationship":
+        """The same candidates (Q·C,) query by query (Q, C)."""
+        shape = n_queries, len(self.scores) // n_queries
+        return Relationship(
+            self.reverse_rank.reshape(shape),
+            self.complementarity.reshape(shape),
+            self.expansion.reshape(shape),
+            self.scores.reshape(shape),
+        )
 
 
 def rank_term(ranks: RankArray, entries: NDArray[np.integer] | int) -> FloatArray:
@@ -64,10 +80,16 @@ def hubness(lists: NDArray[np.floating], temperature: float) -> FloatArray:
     calibrated with one bank or depth hold for another. Padding is no entry.
     """
     values = widened(lists)
+    return _hubness(values, valid_counts(values), temperature)
+
+
+def _hubness(values: FloatArray, entries: RankArray, temperature: float) -> FloatArray:
+    """The same of widened lists with so many entries (C,)."""
     highest = values[:, :1]  # lists are descending
+    weights = values - highest
+    weights /= np.float32(temperature)
+    np.exp(weights, out=weights)
     # Padding underflows to 0 only at low temperatures: mask it.
-    weights = np.exp((values - highest) / np.float32(temperature))
-    entries = valid_counts(values)
     if entries.min(initial=values.shape[1]) < values.shape[1]:
         weights *= values > PADDING
     mean = weights.sum(axis=1) / np.maximum(entries, 1)
@@ -83,9 +105,9 @@ def relationship(
 ) -> Relationship:
     """Scores, higher = better, of candidates with cosines (C,) and reverse lists (C, z)."""
     values = widened(lists)  # once, for both terms
-    ranks = reverse_ranks(values, cosines)
-    complementarity = weights.complementarity * rank_term(ranks, valid_counts(values))
-    complementarity -= np.float32(weights.hubness) * hubness(values, weights.temperature)
+    ranks, entries = reverse_ranks(values, cosines), valid_counts(values)
+    complementarity = weights.complementarity * rank_term(ranks, entries)
+    complementarity -= np.float32(weights.hubness) * _hubness(values, entries, weights.temperature)
     expansion = np.zeros_like(complementarity)
     if pairs is not None:
         expansion += np.float32(weights.expansion) * pairs.partners

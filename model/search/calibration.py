@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.ann.halves import widened
 from model.core.types import FloatArray
-from model.rerankers.second_stage import cosines
+from model.core.vectors import cosines
 
 SAMPLE = 2048
 
@@ -24,13 +24,13 @@ class Background:
         self._bank = bank
         self._vectors: FloatArray | None = None
 
-    def usual(self, query: FloatArray) -> FloatArray:
-        """What is usual for a query (D,): its cosines (S,) to the sample, ascending."""
+    def usual(self, queries: FloatArray) -> FloatArray:
+        """What is usual for queries (Q, D): their cosines (Q, S) to the sample, ascending."""
         if self._vectors is None:
             count = min(SAMPLE, len(self._bank))
             rows = np.arange(count) * len(self._bank) // max(count, 1)
             self._vectors = widened(np.asarray(self._bank[rows]))
-        return np.sort(cosines(self._vectors, query))
+        return np.sort(cosines(self._vectors, queries), axis=-1)
 
 
 def calibrated(usual: FloatArray, scores: FloatArray) -> FloatArray:
