@@ -19,6 +19,7 @@ from model.core.errors import CodeShapeError, UncalibratedError, UnsupportedInpu
 from model.core.filters import Filter
 from model.core.types import ByteArray, FloatArray, Modality, RowArray, Way
 from model.heads.heads import Heads
+from model.rerankers.hubs import Hubs
 from model.rerankers.second_stage import SecondStage
 from model.reverse_lists.fetched import fetched
 from model.reverse_lists.layers import (
@@ -28,7 +29,7 @@ from model.reverse_lists.layers import (
     ReverseListSource,
     StoredLists,
 )
-from model.search.calibration import Background
+from model.search.calibration import Background, Usual
 from model.search.grouping import Query, alike
 from model.search.options import SearchOptions as SearchOptions
 from model.search.ranking import Explanation as Explanation
@@ -88,6 +89,7 @@ class Cascade:
         self.sides = {m: _mapped(heads, m, side) for m, side in sides.items()}
         self._selections = Selections()
         self._all = {m: Selection.all(side.hamming) for m, side in self.sides.items()}
+        self._hubs = {m: Hubs(len(side)) for m, side in self.sides.items()}
         self._backgrounds = {m: Background(np.asarray(b)) for m, b in banks.items() if len(b)}
 
     @classmethod
@@ -211,16 +213,18 @@ class Cascade:
         first = StageOne(direction, self.heads, side.hamming, side.pq_codes)
         kept = [chunk for group in alike(queries) for chunk in first.keep(group)]
         began = perf_counter()
-        lists = self._lists(side.lists, kept)
-        fetching = began, perf_counter()
-        second = Reranking(first, self.second, side.embeddings, lists, self._background(direction))
-        return {
-            query.place: ranking
-            for chunk in kept
-            for query, ranking in zip(
-                chunk.queries, second.rankings(chunk, fetching, len(queries)), strict=True
-            )
-        }
+        second = Reranking(
+            first,
+            self.second,
+            side.embeddings,
+            self._lists(side.lists, kept),
+            self._hubs[direction.candidate],
+            self._usual(direction, queries),
+            (began, perf_counter()),
+            len(queries),
+        )
+        found = ((chunk.queries, second.rankings(chunk)) for chunk in kept)
+        return {query.place: one for each in found for query, one in zip(*each, strict=True)}
 
     def _lists(
         self, source: ReverseListSource | None, kept: Sequence[Quantised]
@@ -239,9 +243,14 @@ class Cascade:
         ]
         return fetched(source, wanted)
 
-    def _background(self, direction: Way) -> Background | None:
-        """What scores are compared with, None without a bank."""
-        return self._backgrounds.get(direction.candidate)
+    def _usual(self, direction: Way, queries: Sequence[Query]) -> Mapping[int, Usual]:
+        """What scores are compared with, by place; none without a bank, or where none asks."""
+        background = self._backgrounds.get(direction.candidate)
+        wanting = [query for query in queries if query.options.compares]
+        if background is None or not wanting:
+            return {}
+        found = background.usual(np.stack([query.embedding for query in wanting]))
+        return {query.place: one for query, one in zip(wanting, found, strict=True)}
 
 
 def _mapped(heads: Heads, modality: Modality, side: CandidateSide) -> CandidateSide:

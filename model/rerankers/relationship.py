@@ -80,11 +80,7 @@ def hubness(lists: NDArray[np.floating], temperature: float) -> FloatArray:
     calibrated with one bank or depth hold for another. Padding is no entry.
     """
     values = widened(lists)
-    return _hubness(values, valid_counts(values), temperature)
-
-
-def _hubness(values: FloatArray, entries: RankArray, temperature: float) -> FloatArray:
-    """The same of widened lists with so many entries (C,)."""
+    entries = valid_counts(values)
     highest = values[:, :1]  # lists are descending
     weights = values - highest
     weights /= np.float32(temperature)
@@ -102,12 +98,17 @@ def relationship(
     lists: HalfArray,
     weights: DirectionWeights,
     pairs: PairCosines | None = None,
+    hubs: FloatArray | None = None,
 ) -> Relationship:
-    """Scores, higher = better, of candidates with cosines (C,) and reverse lists (C, z)."""
-    values = widened(lists)  # once, for both terms
-    ranks, entries = reverse_ranks(values, cosines), valid_counts(values)
-    complementarity = weights.complementarity * rank_term(ranks, entries)
-    complementarity -= np.float32(weights.hubness) * _hubness(values, entries, weights.temperature)
+    """Scores, higher = better, of candidates with cosines (C,) and reverse lists (C, z).
+
+    Their hubness (C,) is computed where it is not at hand.
+    """
+    values = widened(lists)  # once, for every term
+    near = hubness(values, weights.temperature) if hubs is None else hubs
+    ranks = reverse_ranks(values, cosines)
+    complementarity = weights.complementarity * rank_term(ranks, valid_counts(values))
+    complementarity -= np.float32(weights.hubness) * near
     expansion = np.zeros_like(complementarity)
     if pairs is not None:
         expansion += np.float32(weights.expansion) * pairs.partners

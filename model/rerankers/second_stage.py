@@ -28,6 +28,7 @@ from model.core.types import (
 )
 from model.core.vectors import cosines
 from model.heads.heads import Heads
+from model.rerankers.hubs import Hubs
 from model.rerankers.learned.reranker import Case
 from model.rerankers.learned.serving import LearnedMode
 from model.rerankers.ordering import (
@@ -71,6 +72,7 @@ class Shortlist:
     cosines: FloatArray  # (Q, C) with the queries
     lists: ReverseListSource | None  # of the candidates' side
     embeddings: NDArray[np.floating]  # (N, D) of the candidates' side, may be memory-mapped
+    hubs: Hubs | None = None  # of the candidates' side, where they are remembered
     held: FloatArray | None = None  # (Q, C, D), where that is one block
 
     @classmethod
@@ -82,14 +84,15 @@ class Shortlist:
         rows: RowArray,
         embeddings: NDArray[np.floating],
         lists: ReverseListSource | None,
+        hubs: Hubs | None = None,
     ) -> "Shortlist":
         """The candidates of some rows (Q, C) with their cosines."""
         if rows.size <= BLOCK_ROWS:
             held = widened(embeddings.take(rows, axis=0))
             near = cosines(held, queries)
-            return cls(direction, queries, hash_space, rows, near, lists, embeddings, held)
+            return cls(direction, queries, hash_space, rows, near, lists, embeddings, hubs, held)
         none = np.empty((len(rows), 0), np.float32)
-        blind = cls(direction, queries, hash_space, rows, none, lists, embeddings)
+        blind = cls(direction, queries, hash_space, rows, none, lists, embeddings, hubs)
         parts = [cosines(blind.vectors(block), queries) for block in blind.blocks]
         return replace(blind, cosines=np.concatenate(parts, axis=1))
 
@@ -279,11 +282,13 @@ class SecondStage:
         weights, n_queries = self.weights[shortlist.across], len(shortlist.rows)
         parts = []
         for block in shortlist.blocks:
-            rows, near = shortlist.rows[:, block], shortlist.cosines[:, block]
-            pairs = None
+            rows, near = shortlist.rows[:, block].reshape(-1), shortlist.cosines[:, block]
+            lists, pairs, hubs = source.lists(rows), None, None
             if expansion is not None:
                 pairs = _pair_cosines(shortlist.vectors(block), expansion)
-            related = relationship(near.reshape(-1), source.lists(rows.reshape(-1)), weights, pairs)
+            if shortlist.hubs is not None:
+                hubs = shortlist.hubs.of(rows, lists, weights.temperature)
+            related = relationship(near.reshape(-1), lists, weights, pairs, hubs)
             parts.append(related.of(n_queries))
         return Relationship.joined(parts)
 

@@ -8,7 +8,7 @@ from model.search.options import SearchOptions
 from model.search.selection import Selection
 
 # Vectors of a chunk's candidates: what the cores' second-level caches hold beside their lists.
-CHUNK_BYTES = 2 << 20
+CHUNK_BYTES = 1 << 21
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import numpy as np
 
 from model.core.types import FloatArray, Interval, RowArray
 from model.rerankers.ordering import AppliedRerank
-from model.search.calibration import calibrated
 from model.search.listing import Explanation as Explanation
 from model.search.listing import Listed, joined
 from model.search.options import SearchOptions
@@ -58,7 +57,7 @@ def ranking_of(
         times.milliseconds,
         joined([listed.explained(places) for listed, places in page]) if options.explain else None,
         options.offset,
-        None if picker.usual is None else calibrated(picker.usual, consistency),
+        None if picker.usual is None else picker.usual.shares(consistency),
         None if options.collapse is None else stands_for[options.offset :],
         times.spans,
     )

@@ -1,6 +1,6 @@
 """Stage II over a chunk of alike queries, and the rankings that come of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.ann.selection import along, top_positions
-from model.core.types import FloatArray, Interval
+from model.core.types import Interval
+from model.rerankers.hubs import Hubs
 from model.rerankers.ordering import Reranked
 from model.rerankers.second_stage import SecondStage, Shortlist
 from model.reverse_lists.layers import ReverseListSource
-from model.search.calibration import Background
-from model.search.grouping import Query
+from model.search.calibration import Usual
 from model.search.listing import Listed, behind, reranked
 from model.search.picking import Picked, Picker
 from model.search.ranking import Ranking, Times, ranking_of
@@ -29,26 +29,27 @@ class Reranking:
     second: SecondStage
     embeddings: NDArray[np.floating]  # (N, D)
     lists: ReverseListSource | None
-    background: Background | None  # what scores are compared with
+    hubs: Hubs
+    usual: Mapping[int, Usual]  # what the scores of some queries are compared with, by place
+    common: Interval  # of what was done at once for all queries
+    sharing: int  # queries that it was done for
 
-    def rankings(self, kept: Quantised, fetching: Interval, sharing: int) -> list[Ranking]:
-        """A ranking for each query of a chunk.
-
-        Fetching lists was done at once for all queries that share it.
-        """
+    def rankings(self, kept: Quantised) -> list[Ranking]:
+        """A ranking for each query of a chunk."""
         began = perf_counter()
         final = self._reranked(kept)
         rows = along(kept.rows, final.places)
-        usual = self._usual(kept.queries)
-        spent = (perf_counter() - began) / len(rows) + (fetching[1] - fetching[0]) / sharing
+        spent = (perf_counter() - began) / len(rows)
+        spent += (self.common[1] - self.common[0]) / self.sharing
         found = []
         for place, query in enumerate(kept.queries):
             began = perf_counter()
-            picker = Picker(query.options, usual[place], self.first.hamming.codes_of)
+            usual = self.usual.get(query.place)
+            picker = Picker(query.options, usual, self.first.hamming.codes_of)
             told = partial(self.first.told, kept, place)
             parts = self._picked(kept, place, reranked(rows[place], final, place, told), picker)
             ended = perf_counter()
-            times = _times(kept, spent + ended - began, (fetching[0], ended))
+            times = _times(kept, spent + ended - began, (self.common[0], ended))
             found.append(ranking_of(query.options, parts, picker, final.applied, times))
         return found
 
@@ -63,17 +64,9 @@ class Reranking:
             kept.rows,
             self.embeddings,
             self.lists,
+            self.hubs,
         )
         return self.second.rerank(shortlist, kept.mode, min(wanted, most))
-
-    def _usual(self, queries: Sequence[Query]) -> Sequence[FloatArray | None]:
-        """What each query's scores are compared with, None where that is not asked for."""
-        if self.background is None:
-            return [None] * len(queries)
-        asked = [q.options.calibrate or q.options.min_score is not None for q in queries]
-        vectors = [q.embedding for q, wants in zip(queries, asked, strict=True) if wants]
-        found = iter(self.background.usual(np.stack(vectors)) if vectors else ())
-        return [next(found) if wants else None for wants in asked]
 
     def _picked(
         self, kept: Quantised, place: int, listed: Listed, picker: Picker

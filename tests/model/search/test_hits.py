@@ -181,10 +181,10 @@ def test_an_item_of_the_bank_exceeds_what_is_below_it_and_not_itself() -> None:
 def test_a_large_bank_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "SAMPLE", 10)
     bank = np.eye(100, dtype=np.float16)
-    usual = calibration.Background(bank).usual(np.arange(100, dtype=np.float32)[None])[0]
-    assert usual.tolist() == list(range(0, 100, 10))
+    [usual] = calibration.Background(bank).usual(np.arange(100, dtype=np.float32)[None])
+    assert usual.near.tolist() == list(range(0, 100, 10))
     asked = np.array([-1.0, 0.0, 50.0, 50.5, 1e6], np.float32)
-    np.testing.assert_allclose(calibration.calibrated(usual, asked), [0, 0, 0.5, 0.6, 1.0])
+    np.testing.assert_allclose(usual.shares(asked), [0, 0, 0.5, 0.6, 1.0])
 
 
 def test_without_a_bank_scores_are_not_calibrated() -> None:
