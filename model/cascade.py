@@ -249,7 +249,7 @@ class Cascade:
         wanting = [query for query in queries if query.options.compares]
         if background is None or not wanting:
             return {}
-        found = background.usual(np.stack([query.embedding for query in wanting]))
+        found = background.usual(np.array([query.embedding for query in wanting]))
         return {query.place: one for query, one in zip(wanting, found, strict=True)}
 
 

@@ -11,6 +11,7 @@ The last two come from a bank of pairs (`pairs.py`), where there is one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,20 @@ def rank_term(ranks: RankArray, entries: NDArray[np.integer] | int) -> FloatArra
     return np.where(np.asarray(entries) > 0, term, 0.0).astype(np.float32)
 
 
+def _rank_terms(ranks: RankArray, lists: FloatArray) -> FloatArray:
+    """`rank_term` of ranks (C,) in lists (C, z), looked up where every list is full."""
+    entries, depth = valid_counts(lists), lists.shape[1]
+    if entries.min(initial=depth) < depth:
+        return rank_term(ranks, entries)
+    return _terms_of_full_lists(depth).take(ranks)
+
+
+@cache
+def _terms_of_full_lists(depth: int) -> FloatArray:
+    """The terms (z + 1,) of every rank in a list of z entries."""
+    return rank_term(np.arange(depth + 1, dtype=np.int32), depth)
+
+
 def hubness(lists: NDArray[np.floating], temperature: float) -> FloatArray:
     """τ·log mean exp(list / τ) (C,) over the entries of lists (C, z), 0 without entries.
 
@@ -107,7 +122,7 @@ def relationship(
     values = widened(lists)  # once, for every term
     near = hubness(values, weights.temperature) if hubs is None else hubs
     ranks = reverse_ranks(values, cosines)
-    complementarity = weights.complementarity * rank_term(ranks, valid_counts(values))
+    complementarity = weights.complementarity * _rank_terms(ranks, values)
     complementarity -= np.float32(weights.hubness) * near
     expansion = np.zeros_like(complementarity)
     if pairs is not None:

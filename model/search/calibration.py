@@ -31,18 +31,23 @@ class Usual:
 
     query: FloatArray  # (D,)
     sample: FloatArray  # (S, D)
-    near: FloatArray  # (S,), off by at most `slack` from any other sum of the same products
+    near: FloatArray  # (S,), off by at most `slack` from the cosines
     slack: float
 
     def shares(self, scores: FloatArray) -> FloatArray:
         """The share (C,) of the sample that is below each cosine (C,) of an item."""
-        lowest = scores.min(initial=np.inf) - self.slack
-        open_ = np.flatnonzero(self.near >= lowest)
-        few = 2 * len(open_) < len(self.sample)
-        vectors = self.sample.take(open_, axis=0) if few else self.sample
-        exact = np.sort(cosines(vectors, self.query))
+        exact = self._from(scores.min(initial=np.inf))
+        exact.sort()
         below = len(self.sample) - len(exact) + exact.searchsorted(scores)
         return (below / len(self.sample)).astype(np.float32)
+
+    def _from(self, lowest: np.float32) -> FloatArray:
+        """All cosines to the sample that are not below one, and maybe some that are."""
+        places = np.flatnonzero(self.near >= lowest - self.slack)
+        if not self.slack:
+            return self.near.take(places)
+        few = 2 * len(places) < len(self.sample)
+        return cosines(self.sample.take(places, axis=0) if few else self.sample, self.query)
 
 
 class Background:
@@ -57,6 +62,8 @@ class Background:
     def usual(self, queries: FloatArray) -> list[Usual]:
         """What is usual for each query (Q, D)."""
         sample = self._sample if self._sample is not None else self._widened()
+        if len(queries) == 1:  # for one query the product is no faster
+            return [Usual(queries[0], sample, cosines(sample, queries[0]), 0.0)]
         # By torch: numpy's threads would wait for each other in a server that is busy.
         near = torch.from_numpy(queries) @ torch.from_numpy(sample).T
         lengths = np.sqrt(np.einsum("qd,qd->q", queries, queries))

@@ -123,7 +123,7 @@ class StageOne:
         """The Hamming candidates of alike queries."""
         began = perf_counter()
         first = queries[0]
-        embeddings = np.stack([query.embedding for query in queries])
+        embeddings = np.array([query.embedding for query in queries])
         vectors = self.heads.heads[self.direction.query].query_hash_space(embeddings)
         distances: Distances | None = None
         if first.options.exact:
@@ -184,8 +184,8 @@ class StageOne:
 
     def _scores(self, hash_space: FloatArray, rows: RowArray) -> FloatArray:
         """Asymmetric PQ scores (Q, C) of each query's rows."""
-        codebooks = self.heads.heads[self.direction.candidate].codebooks
-        tables = lookup_tables(codebooks, hash_space)
+        books = self.heads.heads[self.direction.candidate].scoring_books
+        tables = lookup_tables(books, hash_space)
         return adc_scores(tables, self.pq_codes.take(rows, axis=0))
 
 

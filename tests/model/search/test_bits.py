@@ -10,8 +10,8 @@ from model.heads.fitting import fit_heads
 from model.heads.heads import HeadsConfig, ModalityHead
 from model.heads.product_quantiser import adc_scores, lookup_tables
 from model.rerankers.pairs import PairBank
-from model.rerankers.relationship import hubness
-from model.reverse_lists.compute import reverse_ranks
+from model.rerankers.relationship import DirectionWeights, hubness, rank_term, relationship
+from model.reverse_lists.compute import PADDING, reverse_ranks, valid_counts
 
 DIMS = [1, 2, 7, 8, 31, 64, 100, 256, 513, 1024]
 COUNTS = [1, 2, 3, 8, 33]
@@ -48,10 +48,14 @@ def test_scores_of_codes(n_queries: int, n_subspaces: int) -> None:
         books = rng.standard_normal((n_subspaces, n_centroids, sub_width)).astype(np.float32)
         spaces = rng.standard_normal((n_queries, n_subspaces * sub_width)).astype(np.float32)
         codes = rng.integers(0, n_centroids, (n_queries, n_candidates, n_subspaces), np.uint8)
-        tables = lookup_tables(books, spaces)
+        nothing = np.zeros((1, 1), np.float32)
+        laid_out = ModalityHead(nothing, nothing[0], books).scoring_books
+        np.testing.assert_array_equal(laid_out, books)
+        tables = lookup_tables(laid_out, spaces)
+        np.testing.assert_allclose(tables, lookup_tables(books, spaces), atol=1e-5)
         found = adc_scores(tables, codes)
         for place, space in enumerate(spaces):
-            [table] = lookup_tables(books, space[None])
+            [table] = lookup_tables(laid_out, space[None])
             np.testing.assert_array_equal(tables[place], table)
             in_order = np.zeros(n_candidates, np.float32)
             for m in range(n_subspaces):
@@ -66,6 +70,12 @@ def test_ranks_and_hubness_of_lists(z: int) -> None:
     lists = -np.sort(-rng.standard_normal((70, z)), axis=1).astype(np.float16)
     near = np.concatenate([rng.standard_normal(66), [-9, 9, 0, -0.0]]).astype(np.float32)
     ranks, hubs = reverse_ranks(lists, near), hubness(lists, 0.1)
+    padded = lists.copy()
+    padded[::3, z // 2 :] = PADDING
+    for some in (lists, padded):
+        related = relationship(near, some, DirectionWeights(complementarity=1.0, hubness=0.0))
+        by_rank = rank_term(reverse_ranks(some, near), valid_counts(some))
+        np.testing.assert_array_equal(related.complementarity, by_rank)
     for row, cosine in enumerate(near):
         assert ranks[row] == sum(value > np.float16(cosine) for value in lists[row])
         np.testing.assert_array_equal(hubness(lists[row : row + 1], 0.1), hubs[row : row + 1])
