@@ -279,7 +279,7 @@ def list_cache_bytes(n_items: int) -> int:
     """Bytes of lists that a lazy side of n_items keeps in process memory unless told otherwise.
 
     Search structures may take 64 bytes an item of anonymous memory: 32 are the lists', 8 the hash
-    codes', 4 and another 16 a cached list the cache's own.
+    codes', 4 the hubness', 4 and another 16 a cached list the cache's own.
     """
     return min(LIST_CACHE_BYTES, LIST_CACHE_BYTES_AN_ITEM * n_items)
 

@@ -4,11 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from model.core.types import FloatArray, RerankMode
+from model.heads.heads import HeadsConfig
 from model.search.options import SearchOptions
 from model.search.selection import Selection
 
-# Vectors of a chunk's candidates: what the cores' second-level caches hold beside their lists.
-CHUNK_BYTES = 1 << 21
+# What a core's second-level cache holds of a chunk's candidates: their vectors, or their codes'
+# places in the look-up tables and the values there.
+CHUNK_BYTES = 2 << 20
+LOOKED_UP_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ def alike(queries: Sequence[Query]) -> list[list[Query]]:
     return list(groups.values())
 
 
-def chunks(n_queries: int, n_candidates: int, dim: int) -> Iterator[slice]:
-    """Stretches of a group whose candidates' vectors are at hand together."""
-    size = max(1, CHUNK_BYTES // max(1, 4 * n_candidates * dim))
-    return (slice(start, start + size) for start in range(0, n_queries, size))
+def chunks(group: Sequence[Query], config: HeadsConfig) -> Iterator[slice]:
+    """Stretches of a group that are looked at together."""
+    first, second = group[0].counts
+    each = max(LOOKED_UP_BYTES * first * config.n_subspaces, 4 * second * config.embedding_dim)
+    size = max(1, CHUNK_BYTES // max(1, each))
+    return (slice(start, start + size) for start in range(0, len(group), size))

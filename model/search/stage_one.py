@@ -116,8 +116,7 @@ class StageOne:
     def keep(self, queries: Sequence[Query]) -> list["Quantised"]:
         """The candidates of alike queries, in chunks that Stage II can take together."""
         hashed = self.hash(queries)
-        parts = chunks(len(queries), queries[0].counts[1], self.heads.config.embedding_dim)
-        return [self.quantise(hashed[part]) for part in parts]
+        return [self.quantise(hashed[part]) for part in chunks(queries, self.heads.config)]
 
     def hash(self, queries: Sequence[Query]) -> Hashed:
         """The Hamming candidates of alike queries."""

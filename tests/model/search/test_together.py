@@ -18,6 +18,7 @@ from model.core.types import (
     Way,
 )
 from model.core.vectors import cosines, l2_normalised
+from model.heads.heads import HeadsConfig
 from model.rerankers.hubs import Hubs
 from model.rerankers.relationship import hubness
 from model.reverse_lists.compute import PADDING
@@ -225,3 +226,26 @@ def test_a_remembered_hubness_is_the_computed_one() -> None:
         nothing = np.zeros((30, 9), np.float16)
         seen = rows
         np.testing.assert_array_equal(hubs.of(seen, nothing, temperature), expected[seen])
+
+
+@pytest.mark.parametrize(
+    ("counts", "n_queries", "size"),
+    [
+        ((400, 200), 32, 10),  # 2 MiB of 4 · 200 · 256 bytes
+        ((8192, 10), 32, 2),  # of 16 · 8192 · 8
+        ((10**6, 10**6), 3, 1),
+        ((0, 0), 5, 5),
+    ],
+)
+def test_a_chunk_holds_what_fits_a_cache(
+    counts: tuple[int, int], n_queries: int, size: int
+) -> None:
+    world = worlds()["lists"].cascade
+    selection = world.selection(Direction.TEXT_TO_IMAGE, None)
+    one = grouping.Query(
+        0, plain.make_queries(1)[0], SearchOptions(), RerankMode.NONE, selection, counts
+    )
+    parts = list(grouping.chunks([one] * n_queries, HeadsConfig(embedding_dim=256)))
+    sizes = [len(range(n_queries)[part]) for part in parts]
+    assert max(sizes) == min(size, n_queries)
+    assert sum(sizes) == n_queries
