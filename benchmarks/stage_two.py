@@ -73,7 +73,9 @@ def measure() -> dict[str, float]:
     flat = FlatIndex(bank[DIRECTION.query])
     second = _learned(StageTwo(weights={DIRECTION: weights}), pairs, rng)
     rows, table = np.arange(CANDIDATES), _Table(lists)
-    shortlist = Shortlist.of(DIRECTION, query, hash_space, rows, candidates, table)
+    shortlist = Shortlist.of(
+        DIRECTION, query[None], hash_space[None], rows[None], candidates, table
+    )
     return {
         f"relationship, {CANDIDATES} candidates": _median(
             lambda: relationship(cosines, lists, weights, said)

@@ -17,10 +17,10 @@ from model.artifact.matching import matchers_of
 from model.artifact.reader import Artifact
 from model.core.errors import CodeShapeError, UncalibratedError, UnsupportedInputError
 from model.core.filters import Filter
-from model.core.types import ByteArray, FloatArray, Interval, Modality, RowArray, Way
+from model.core.types import ByteArray, FloatArray, Modality, RowArray, Way
 from model.heads.heads import Heads
-from model.rerankers.ordering import AppliedRerank
-from model.rerankers.second_stage import SecondStage, Shortlist
+from model.rerankers.hubs import Hubs
+from model.rerankers.second_stage import SecondStage
 from model.reverse_lists.fetched import fetched
 from model.reverse_lists.layers import (
     ComputedLists,
@@ -29,15 +29,14 @@ from model.reverse_lists.layers import (
     ReverseListSource,
     StoredLists,
 )
-from model.search.calibration import Background
-from model.search.listing import Listed
+from model.search.calibration import Background, Usual
+from model.search.grouping import Query, alike
 from model.search.options import SearchOptions as SearchOptions
-from model.search.picking import Picker
 from model.search.ranking import Explanation as Explanation
 from model.search.ranking import Ranking as Ranking
-from model.search.ranking import Times, ranking_of
+from model.search.reranking import Reranking
 from model.search.selection import Matcher, Selection, Selections
-from model.search.stage_one import Candidates, Hashed, Query, StageOne
+from model.search.stage_one import Quantised, StageOne
 
 HASH_BLOCK = 64
 LIST_CACHE_BYTES = 64 << 20
@@ -56,15 +55,6 @@ class CandidateSide:
 
     def __len__(self) -> int:
         return len(self.hamming)
-
-
-@dataclass(frozen=True)
-class _Quantised:
-    """A query after Stage I."""
-
-    hashed: Hashed
-    candidates: Candidates  # (C2,) by (PQ score, row)
-    span: Interval
 
 
 @dataclass(frozen=True)
@@ -99,6 +89,7 @@ class Cascade:
         self.sides = {m: _mapped(heads, m, side) for m, side in sides.items()}
         self._selections = Selections()
         self._all = {m: Selection.all(side.hamming) for m, side in self.sides.items()}
+        self._hubs = {m: Hubs(len(side)) for m, side in self.sides.items()}
         self._backgrounds = {m: Background(np.asarray(b)) for m, b in banks.items() if len(b)}
 
     @classmethod
@@ -135,10 +126,10 @@ class Cascade:
     ) -> list[Ranking]:
         """A ranking for each query embedding (Q, D), unit rows; options for all, or one a query.
 
-        A ranking does not depend on which other queries share the call. The reverse lists of a
-        block of queries are asked for at once, whatever their options. Inside one modality a
-        query is coded as the items are, and Stage II is the cosine: no lists rank items by
-        others of their own kind.
+        A ranking does not depend on which other queries share the call. Those that are alike go
+        through the stages together; the reverse lists of a block of queries are asked for at
+        once, whatever their options. Inside one modality a query is coded as the items are, and
+        Stage II is the cosine: no lists rank items by others of their own kind.
 
         Raises:
             UnsupportedInputError: the gallery holds nothing of the candidates' modality.
@@ -151,24 +142,23 @@ class Cascade:
         if embeddings.ndim != 2 or embeddings.shape[1] != dim:
             raise CodeShapeError(f"queries need shape (Q, D={dim}), got {embeddings.shape}")
         each = [options] * len(embeddings) if isinstance(options, SearchOptions) else options
+        vectors = np.asarray(embeddings, dtype=np.float32)
         queries = [
-            self._query(direction, np.asarray(embedding, dtype=np.float32), one)
-            for embedding, one in zip(embeddings, each, strict=True)
+            self._query(direction, place, *one)
+            for place, one in enumerate(zip(vectors, each, strict=True))
         ]
-        blocks = range(0, len(queries), HASH_BLOCK)
-        return [
-            ranking
-            for start in blocks
-            for ranking in self._search(direction, side, queries[start : start + HASH_BLOCK])
-        ]
+        found: dict[int, Ranking] = {}
+        for start in range(0, len(queries), HASH_BLOCK):
+            found |= self._search(direction, side, queries[start : start + HASH_BLOCK])
+        return [found[query.place] for query in queries]
 
     def kept(self, direction: Way, embedding: FloatArray, options: SearchOptions) -> Kept:
         """What Stage I keeps for one query (D,) that is searched for with these options."""
         side = self._side(direction)
         first = StageOne(direction, self.heads, side.hamming, side.pq_codes)
-        query = self._query(direction, np.asarray(embedding, dtype=np.float32), options)
-        [hashed] = first.hash([query])
-        return Kept(hashed.rows, first.quantise(hashed).rows)
+        query = self._query(direction, 0, np.asarray(embedding, dtype=np.float32), options)
+        kept = first.quantise(first.hash([query]))
+        return Kept(kept.hashed.rows[0], kept.rows[0])
 
     def selection(self, direction: Way, asked: Filter | None) -> Selection:
         """The items that a filter leaves of a direction's candidates; kept for the next search.
@@ -207,112 +197,60 @@ class Cascade:
             )
         return side
 
-    def _query(self, direction: Way, embedding: FloatArray, options: SearchOptions) -> Query:
+    def _query(
+        self, direction: Way, place: int, embedding: FloatArray, options: SearchOptions
+    ) -> Query:
         """A query with its mode named and its filter looked up."""
         if options.min_score is not None:
             self.require_calibration(direction)
-        named = replace(options, rerank=self.second.mode_of(direction, options.rerank))
-        return Query(embedding, named, self.selection(direction, options.filter))
+        mode = self.second.mode_of(direction, options.rerank)
+        return Query.of(place, embedding, options, mode, self.selection(direction, options.filter))
 
     def _search(
         self, direction: Way, side: CandidateSide, queries: Sequence[Query]
-    ) -> list[Ranking]:
-        """A block's rankings: the stages one after another, each for all queries."""
+    ) -> dict[int, Ranking]:
+        """A block's rankings by place: the stages one after another, each for alike queries."""
         first = StageOne(direction, self.heads, side.hamming, side.pq_codes)
-        quantised = [_quantised(first, hashed) for hashed in first.hash(queries)]
+        kept = [chunk for group in alike(queries) for chunk in first.keep(group)]
         began = perf_counter()
-        lists = self._lists(side.lists, quantised)
-        fetching = began, perf_counter()
-        side = replace(side, lists=lists)
-        return [self._rank(first, side, query, fetching, len(queries)) for query in quantised]
+        second = Reranking(
+            first,
+            self.second,
+            side.embeddings,
+            self._lists(side.lists, kept),
+            self._hubs[direction.candidate],
+            self._usual(direction, queries),
+            (began, perf_counter()),
+            len(queries),
+        )
+        found = ((chunk.queries, second.rankings(chunk)) for chunk in kept)
+        return {query.place: one for each in found for query, one in zip(*each, strict=True)}
 
     def _lists(
-        self, source: ReverseListSource | None, quantised: Sequence[_Quantised]
+        self, source: ReverseListSource | None, kept: Sequence[Quantised]
     ) -> ReverseListSource | None:
         """Where Stage II reads lists: what the block's candidates need is fetched in one call.
 
         Exact searches ask for themselves: they read all lists, a block at a time.
         """
-        asked = [(one.hashed.query.options, one.candidates.rows) for one in quantised]
+        if source is None:
+            return None
         wanted = [
             rows
-            for options, rows in asked
-            if self.second.reads_lists(options.rerank) and not options.exact
+            for chunk in kept
+            if self.second.reads_lists(chunk.mode) and not chunk.exact
+            for rows in chunk.rows
         ]
-        return source if source is None else fetched(source, wanted)
+        return fetched(source, wanted)
 
-    def _rank(
-        self,
-        first: StageOne,
-        side: CandidateSide,
-        asked: _Quantised,
-        fetching: Interval,
-        sharing: int,
-    ) -> Ranking:
-        """The hits among the candidates (C2,) in the order of the mode asked for, and behind.
-
-        Fetching lists was done at once for all queries that share it.
-        """
-        began = perf_counter()
-        options = asked.hashed.query.options
-        picker = Picker(
-            options, self._usual(first.direction, asked.hashed.query), side.hamming.codes_of
-        )
-        listed, applied = self._relisted(first.direction, side, asked, picks=options.picks)
-        parts = [(listed, picker.take(listed.rows, listed.consistency))]
-        if picker.missing and len(listed) < len(asked.hashed.query.selection):
-            behind = _behind(first, side, asked, listed)
-            parts.append((behind, picker.take(behind.rows, behind.consistency)))
-        own = began, perf_counter()
-        spent = {
-            "hash": asked.hashed.milliseconds,
-            "pq": _milliseconds(asked.span),
-            "rerank": _milliseconds(fetching) / sharing + _milliseconds(own),
-        }
-        spans = {"hash": asked.hashed.span, "pq": asked.span, "rerank": (fetching[0], own[1])}
-        return ranking_of(options, parts, picker, applied, Times(spent, spans))
-
-    def _usual(self, direction: Way, query: Query) -> FloatArray | None:
-        """What scores are compared with, None where that is not asked for or there is no bank."""
-        options, background = query.options, self._backgrounds.get(direction.candidate)
-        if background is None or not (options.calibrate or options.min_score is not None):
-            return None
-        return background.usual(query.embedding)
-
-    def _relisted(
-        self, direction: Way, side: CandidateSide, asked: _Quantised, *, picks: bool
-    ) -> tuple[Listed, AppliedRerank]:
-        """The candidates in the order of Stage II, as deep as they are looked at."""
-        hashed, candidates = asked.hashed, asked.candidates
-        options, most = hashed.query.options, len(candidates.rows)
-        shortlist = Shortlist.of(
-            direction,
-            hashed.query.embedding,
-            hashed.hash_space,
-            candidates.rows,
-            side.embeddings,
-            side.lists,
-        )
-        wanted = most if picks else min(options.depth, most)
-        final = self.second.rerank(shortlist, options.rerank, wanted)
-        return Listed.reranked(candidates.at(final.places), final), final.applied
-
-
-def _quantised(first: StageOne, hashed: Hashed) -> _Quantised:
-    began = perf_counter()
-    candidates = first.quantise(hashed)
-    return _Quantised(hashed, candidates, (began, perf_counter()))
-
-
-def _behind(first: StageOne, side: CandidateSide, asked: _Quantised, listed: Listed) -> Listed:
-    """What Stage II has not seen of the items near the query, by cosine, behind what it has."""
-    candidates = first.behind(asked.hashed, asked.candidates)
-    embedding = asked.hashed.query.embedding
-    scored = Shortlist.of(
-        first.direction, embedding, asked.hashed.hash_space, candidates.rows, side.embeddings, None
-    )
-    order = np.lexsort((candidates.rows, -scored.cosines))
-    return Listed.behind(candidates.at(order), scored.cosines[order], listed)
+    def _usual(self, direction: Way, queries: Sequence[Query]) -> Mapping[int, Usual]:
+        """What scores are compared with, by place; none without a bank, or where none asks."""
+        background = self._backgrounds.get(direction.candidate)
+        wanting = [query for query in queries if query.options.compares]
+        if background is None or not wanting:
+            return {}
+        found = background.usual(np.array([query.embedding for query in wanting]))
+        return {query.place: one for query, one in zip(wanting, found, strict=True)}
 
 
 def _mapped(heads: Heads, modality: Modality, side: CandidateSide) -> CandidateSide:
@@ -341,7 +279,7 @@ def list_cache_bytes(n_items: int) -> int:
     """Bytes of lists that a lazy side of n_items keeps in process memory unless told otherwise.
 
     Search structures may take 64 bytes an item of anonymous memory: 32 are the lists', 8 the hash
-    codes', 4 and another 16 a cached list the cache's own.
+    codes', 4 the hubness', 4 and another 16 a cached list the cache's own.
     """
     return min(LIST_CACHE_BYTES, LIST_CACHE_BYTES_AN_ITEM * n_items)
 
@@ -358,7 +296,3 @@ def _lists(
         return LayeredLists([StoredLists(side.reverse_lists)], computed, z)
     room = list_cache_bytes(len(side)) if cache_bytes is None else cache_bytes
     return LayeredLists([MemoryLayer(len(side), z, room)], computed, z)
-
-
-def _milliseconds(span: Interval) -> float:
-    return 1e3 * (span[1] - span[0])

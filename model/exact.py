@@ -75,14 +75,14 @@ class ExactSearch:
         head = cascade.heads.heads[self._direction.query]
         shortlist = Shortlist.of(
             self._direction,
-            self._embedding,
-            head.query_hash_space(self._embedding),
-            rows,
+            self._embedding[None],
+            head.query_hash_space(self._embedding[None]),
+            rows[None],
             side.embeddings,
             side.lists,
         )
         found = cascade.second.rerank(shortlist, now.mode, now.keep)
-        return rows[found.places], found.scores
+        return rows[found.places[0]], found.scores[0]
 
 
 class _Best:

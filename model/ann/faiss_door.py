@@ -34,8 +34,10 @@ def has_gpu() -> bool:
 def _threads_for(n_queries: int) -> Iterator[None]:
     """One thread for one query: waking a pool costs more than the scan of 100,000 codes."""
     before = faiss.omp_get_max_threads()
-    if n_queries == 1:
-        faiss.omp_set_num_threads(1)
+    if n_queries > 1 or before == 1:
+        yield
+        return
+    faiss.omp_set_num_threads(1)
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """The vocabulary: modalities, directions, input kinds and the arrays that travel."""
 
 from enum import StrEnum
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -39,12 +40,12 @@ class Direction(StrEnum):
     TEXT_TO_IMAGE = "text-to-image"
     IMAGE_TO_TEXT = "image-to-text"
 
-    @property
+    @cached_property
     def query(self) -> Modality:
         """The modality of the query."""
         return Modality.TEXT if self is Direction.TEXT_TO_IMAGE else Modality.IMAGE
 
-    @property
+    @cached_property
     def candidate(self) -> Modality:
         """The modality of the items searched."""
         return self.query.other
@@ -62,12 +63,12 @@ class Kinship(StrEnum):
     IMAGE_TO_IMAGE = "image-to-image"
     TEXT_TO_TEXT = "text-to-text"
 
-    @property
+    @cached_property
     def query(self) -> Modality:
         """The modality of the query."""
         return Modality.IMAGE if self is Kinship.IMAGE_TO_IMAGE else Modality.TEXT
 
-    @property
+    @cached_property
     def candidate(self) -> Modality:
         """The modality of the items searched."""
         return self.query

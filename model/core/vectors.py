@@ -72,6 +72,15 @@ def shifted(
     return np.asarray(moved / length, dtype=np.float32)
 
 
+def cosines(vectors: FloatArray, queries: FloatArray) -> FloatArray:
+    """Cosines (..., C) of unit queries (..., D) with unit vectors (..., C, D).
+
+    A sum per vector, the same bits whoever stands beside it: a matrix product's are not.
+    """
+    found: FloatArray = np.einsum("...cd,...d->...c", vectors, queries)
+    return found
+
+
 def pack_signs(hash_space: FloatArray) -> ByteArray:
     """Hash codes (N, K/8): bit i of a row is set where value i is above zero, low bit first."""
     return np.packbits(hash_space > 0, axis=-1, bitorder="little")

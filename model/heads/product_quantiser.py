@@ -49,9 +49,17 @@ def lookup_tables(codebooks: FloatArray, hash_space: FloatArray) -> FloatArray:
     return tables
 
 
-def adc_scores(table: FloatArray, codes: ByteArray) -> FloatArray:
-    """Scores (C,) of codes (C, M): the table (M, L) looked up and summed over M in order."""
-    scores = np.zeros(len(codes), dtype=np.float32)
-    for values, column in zip(table, codes.T, strict=True):
-        scores += values.take(column)
+def adc_scores(tables: FloatArray, codes: ByteArray) -> FloatArray:
+    """Scores (..., C) of codes (..., C, M): tables (..., M, L) looked up, summed over M in order.
+
+    Sub-spaces come before candidates in what is looked up, so that whole rows are added. Row by
+    row: a sum over an axis changes its order where there is one candidate.
+    """
+    width = tables.shape[-1]
+    starts = np.arange(0, tables.size, width).reshape(*tables.shape[:-1], 1)  # (..., M, 1)
+    places = np.add(np.swapaxes(codes, -1, -2), starts, order="C")  # (..., M, C)
+    values = tables.reshape(-1).take(places)
+    scores = values[..., 0, :].copy()
+    for m in range(1, values.shape[-2]):
+        scores += values[..., m, :]
     return scores

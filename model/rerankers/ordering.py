@@ -1,11 +1,12 @@
-"""Stage II's orders over one query's candidates, one function a mode."""
+"""Stage II's orders over queries' candidates, one function a mode."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 import numpy as np
 
-from model.ann.selection import top_positions
+from model.ann.selection import along, top_positions
 from model.core.types import FloatArray, RankArray, RowArray
 from model.rerankers.reference import DEPTH, reference_positions
 from model.rerankers.relationship import Relationship, rank_term
@@ -29,7 +30,7 @@ class AppliedRerank(StrEnum):
 
 @dataclass(frozen=True)
 class Reranked:
-    """Hits (k,) in their final order; `places` are their positions among the candidates.
+    """Hits (..., k) in their final order; `places` are their positions among the candidates.
 
     Where no list was read the reverse rank is -1 and complementarity 0; without a bank of pairs
     expansion is 0.
@@ -43,21 +44,30 @@ class Reranked:
     expansion: FloatArray
     applied: AppliedRerank
 
+    @classmethod
+    def stacked(cls, parts: Sequence["Reranked"]) -> "Reranked":
+        """Hits (Q, k) of queries whose hits (k,) were found one after another."""
+        names = [field.name for field in fields(cls) if field.name != "applied"]
+        columns = {name: np.stack([getattr(part, name) for part in parts]) for name in names}
+        return cls(**columns, applied=parts[0].applied)
+
 
 def by_consistency(
     rows: RowArray, cosines: FloatArray, k: int, applied: AppliedRerank = AppliedRerank.NONE
 ) -> Reranked:
-    """The best k candidates by (cosine, row)."""
+    """The best k candidates (..., C) by (cosine, row)."""
     places = top_positions(cosines, rows, k)
-    unknown = np.full(len(places), UNKNOWN_RANK, dtype=np.int32)
-    nothing = np.zeros(len(places), dtype=np.float32)
-    return Reranked(places, cosines[places], cosines[places], unknown, nothing, nothing, applied)
+    found = along(cosines, places)
+    unknown = np.full(places.shape, UNKNOWN_RANK, dtype=np.int32)
+    nothing = np.zeros(places.shape, dtype=np.float32)
+    return Reranked(places, found, found, unknown, nothing, nothing, applied)
 
 
 def by_relationship(rows: RowArray, cosines: FloatArray, terms: Relationship, k: int) -> Reranked:
-    """The best k candidates by (consistency + complementarity + expansion, row)."""
+    """The best k candidates (..., C) by (consistency + complementarity + expansion, row)."""
     places = top_positions(terms.scores, rows, k)
-    return _as_related(terms, cosines, places, terms.scores[places], AppliedRerank.RELATIONSHIP)
+    scores = along(terms.scores, places)
+    return _as_related(terms, cosines, places, scores, AppliedRerank.RELATIONSHIP)
 
 
 def by_learned(
@@ -90,10 +100,10 @@ def _as_related(
     return Reranked(
         places,
         scores.astype(np.float32),
-        cosines[places],
-        terms.reverse_rank[places],
-        terms.complementarity[places],
-        terms.expansion[places],
+        along(cosines, places),
+        along(terms.reverse_rank, places),
+        along(terms.complementarity, places),
+        along(terms.expansion, places),
         applied,
     )
 

@@ -14,19 +14,20 @@ from numpy.typing import NDArray
 
 from model.ann.faiss_door import HammingIndex
 from model.ann.halves import widened
-from model.ann.selection import top_positions
+from model.ann.selection import along, top_positions
 from model.core.errors import CodeShapeError
 from model.core.types import FloatArray, HalfArray, Modality, RowArray
-from model.core.vectors import pack_signs
+from model.core.vectors import cosines, pack_signs
 from model.heads.heads import ENCODE_ROWS, Heads
 
 NEIGHBOURS = 20
 SHARPNESS = 20.0
 SHORTLIST = 256
+TOGETHER = 8  # items whose shortlists' vectors are in memory at once
 
 
 class Expansion(NamedTuple):
-    """What a bank says of an item, vectors (D,) of length 1 at most.
+    """What a bank says of items, vectors (..., D) of length 1 at most.
 
     `alike` is the mean of its nearest entries of its own modality, `partners` that of what these
     are paired with, `nearest` that of its nearest entries of the other modality.
@@ -35,6 +36,10 @@ class Expansion(NamedTuple):
     partners: FloatArray
     nearest: FloatArray
     alike: FloatArray
+
+    def at(self, item: int) -> "Expansion":
+        """What it says of one of them, vectors (D,)."""
+        return Expansion(*(vectors[item] for vectors in self))
 
 
 class PairBank:
@@ -69,11 +74,21 @@ class PairBank:
 
     def expand(self, modality: Modality, query: FloatArray, hash_space: FloatArray) -> Expansion:
         """The expansion of a query (D,) of a modality with its hash-space vector (K,)."""
-        code = pack_signs(hash_space[None])
-        rows, shares = self._nearest(modality, query, code)
+        return self.expansions(modality, query[None], hash_space[None]).at(0)
+
+    def expansions(
+        self, modality: Modality, queries: FloatArray, hash_space: FloatArray
+    ) -> Expansion:
+        """Those of queries (Q, D), each the same bits whoever shares the call."""
+        codes = pack_signs(hash_space)
+        rows, shares = self._nearest(modality, queries, codes)
+        partners = [
+            self._mean(modality.other, *self._partners(modality, *one))
+            for one in zip(rows, shares, strict=True)
+        ]
         return Expansion(
-            self._mean(modality.other, *self._partners(modality, rows, shares)),
-            self._mean(modality.other, *self._nearest(modality.other, query, code)),
+            np.stack(partners),
+            self._mean(modality.other, *self._nearest(modality.other, queries, codes)),
             self._mean(modality, rows, shares),
         )
 
@@ -82,24 +97,28 @@ class PairBank:
     ) -> HalfArray:
         """The expansions (N, 3, D) of items (N, D), in the order of its fields."""
         found = np.empty((len(items), len(Expansion._fields), items.shape[1]), np.float16)
-        for row, (item, vector) in enumerate(zip(widened(items), hash_space, strict=True)):
-            found[row] = self.expand(modality, item, vector)
+        for start in range(0, len(items), TOGETHER):
+            some = slice(start, start + TOGETHER)
+            said = self.expansions(modality, widened(items[some]), hash_space[some])
+            found[some] = np.stack(said, axis=1)
         return found
 
     def _nearest(
-        self, modality: Modality, query: FloatArray, code: NDArray[np.uint8]
+        self, modality: Modality, queries: FloatArray, codes: NDArray[np.uint8]
     ) -> tuple[RowArray, FloatArray]:
-        """The nearest entries of a modality and their shares, which sum to one."""
-        rows = np.sort(self._codes[modality].search(code, SHORTLIST)[1][0])
-        cosines = np.einsum("cd,d->c", widened(self._embeddings[modality][rows]), query)
-        best = top_positions(cosines, rows, NEIGHBOURS)
-        weights = np.exp(SHARPNESS * (cosines[best] - cosines[best].max(initial=-1.0)))
-        return rows[best], (weights / weights.sum()).astype(np.float32)
+        """The nearest entries (Q, n) of a modality and their shares, which sum to one."""
+        rows = np.sort(self._codes[modality].search(codes, SHORTLIST)[1], axis=1)
+        near = cosines(widened(self._embeddings[modality].take(rows, axis=0)), queries)
+        best = top_positions(near, rows, NEIGHBOURS)
+        top = along(near, best)
+        weights = np.exp(SHARPNESS * (top - top[:, :1]))
+        shares = weights / weights.sum(axis=1, keepdims=True)
+        return along(rows, best), shares.astype(np.float32, copy=False)
 
     def _partners(
         self, modality: Modality, rows: RowArray, shares: FloatArray
     ) -> tuple[RowArray, FloatArray]:
-        """What entries are paired with; an image's share is divided among its captions."""
+        """What entries (n,) are paired with; an image's share is divided among its captions."""
         if modality is Modality.TEXT:
             images = self._image_of_text[rows]
             known = images >= 0
@@ -110,9 +129,9 @@ class PairBank:
         return texts, np.repeat(shares / np.maximum(counts, 1), counts).astype(np.float32)
 
     def _mean(self, modality: Modality, rows: RowArray, shares: FloatArray) -> FloatArray:
-        """Σ share · embedding (D,); nothing to sum gives zeros."""
-        vectors = widened(self._embeddings[modality][rows])
-        mean: FloatArray = np.einsum("c,cd->d", shares, vectors)
+        """Σ share · embedding (..., D) over entries (..., n); nothing to sum gives zeros."""
+        vectors = widened(self._embeddings[modality].take(rows, axis=0))
+        mean: FloatArray = np.einsum("...c,...cd->...d", shares, vectors)
         return mean
 
 

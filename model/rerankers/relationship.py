@@ -11,6 +11,7 @@ The last two come from a bank of pairs (`pairs.py`), where there is one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class PairCosines:
 
 @dataclass(frozen=True)
 class Relationship:
-    """A query's candidates under Stage II, every array (C,)."""
+    """Candidates under Stage II, every array (..., C)."""
 
     reverse_rank: RankArray
     complementarity: FloatArray
@@ -42,8 +43,24 @@ class Relationship:
     @classmethod
     def joined(cls, parts: Sequence["Relationship"]) -> "Relationship":
         """Several stretches of candidates as one."""
-        names = (field.name for field in fields(cls))
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        if len(parts) == 1:
+            return parts[0]
+        columns = ([getattr(part, field.name) for part in parts] for field in fields(cls))
+        return cls(*(np.concatenate(column, axis=-1) for column in columns))
+
+    def at(self, query: int) -> "Relationship":
+        """One query's candidates (C,)."""
+        return Relationship(*(getattr(self, field.name)[query] for field in fields(self)))
+
+    def of(self, n_queries: int) -> "Relationship":
+        """The same candidates (Q·C,) query by query (Q, C)."""
+        shape = n_queries, len(self.scores) // n_queries
+        return Relationship(
+            self.reverse_rank.reshape(shape),
+            self.complementarity.reshape(shape),
+            self.expansion.reshape(shape),
+            self.scores.reshape(shape),
+        )
 
 
 def rank_term(ranks: RankArray, entries: NDArray[np.integer] | int) -> FloatArray:
@@ -57,6 +74,20 @@ def rank_term(ranks: RankArray, entries: NDArray[np.integer] | int) -> FloatArra
     return np.where(np.asarray(entries) > 0, term, 0.0).astype(np.float32)
 
 
+def _rank_terms(ranks: RankArray, lists: FloatArray) -> FloatArray:
+    """`rank_term` of ranks (C,) in lists (C, z), looked up where every list is full."""
+    entries, depth = valid_counts(lists), lists.shape[1]
+    if entries.min(initial=depth) < depth:
+        return rank_term(ranks, entries)
+    return _terms_of_full_lists(depth).take(ranks)
+
+
+@cache
+def _terms_of_full_lists(depth: int) -> FloatArray:
+    """The terms (z + 1,) of every rank in a list of z entries."""
+    return rank_term(np.arange(depth + 1, dtype=np.int32), depth)
+
+
 def hubness(lists: NDArray[np.floating], temperature: float) -> FloatArray:
     """τ·log mean exp(list / τ) (C,) over the entries of lists (C, z), 0 without entries.
 
@@ -64,10 +95,12 @@ def hubness(lists: NDArray[np.floating], temperature: float) -> FloatArray:
     calibrated with one bank or depth hold for another. Padding is no entry.
     """
     values = widened(lists)
-    highest = values[:, :1]  # lists are descending
-    # Padding underflows to 0 only at low temperatures: mask it.
-    weights = np.exp((values - highest) / np.float32(temperature))
     entries = valid_counts(values)
+    highest = values[:, :1]  # lists are descending
+    weights = values - highest
+    weights /= np.float32(temperature)
+    np.exp(weights, out=weights)
+    # Padding underflows to 0 only at low temperatures: mask it.
     if entries.min(initial=values.shape[1]) < values.shape[1]:
         weights *= values > PADDING
     mean = weights.sum(axis=1) / np.maximum(entries, 1)
@@ -80,12 +113,17 @@ def relationship(
     lists: HalfArray,
     weights: DirectionWeights,
     pairs: PairCosines | None = None,
+    hubs: FloatArray | None = None,
 ) -> Relationship:
-    """Scores, higher = better, of candidates with cosines (C,) and reverse lists (C, z)."""
-    values = widened(lists)  # once, for both terms
+    """Scores, higher = better, of candidates with cosines (C,) and reverse lists (C, z).
+
+    Their hubness (C,) is computed where it is not at hand.
+    """
+    values = widened(lists)  # once, for every term
+    near = hubness(values, weights.temperature) if hubs is None else hubs
     ranks = reverse_ranks(values, cosines)
-    complementarity = weights.complementarity * rank_term(ranks, valid_counts(values))
-    complementarity -= np.float32(weights.hubness) * hubness(values, weights.temperature)
+    complementarity = weights.complementarity * _rank_terms(ranks, values)
+    complementarity -= np.float32(weights.hubness) * near
     expansion = np.zeros_like(complementarity)
     if pairs is not None:
         expansion += np.float32(weights.expansion) * pairs.partners

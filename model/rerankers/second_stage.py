@@ -4,7 +4,9 @@ This is where a mode plugs in: a part in the constructor (opened in `of_artifact
 `modes`, a branch in `rerank`. Which mode answers where none is asked for is said in `default`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import assert_never
 
 import numpy as np
@@ -24,7 +26,9 @@ from model.core.types import (
     RowArray,
     Way,
 )
+from model.core.vectors import cosines
 from model.heads.heads import Heads
+from model.rerankers.hubs import Hubs
 from model.rerankers.learned.reranker import Case
 from model.rerankers.learned.serving import LearnedMode
 from model.rerankers.ordering import (
@@ -59,34 +63,52 @@ BLOCK_ROWS = 8192  # candidates whose vectors and lists are in memory at once
 
 @dataclass(frozen=True)
 class Shortlist:
-    """One query with its candidates; row i is the same item in each part."""
+    """Queries with as many candidates each; column i is the same item in each part."""
 
     direction: Way
-    query: FloatArray  # (D,) unit
-    hash_space: FloatArray  # (K,) of the query
-    rows: RowArray  # (C,)
-    cosines: FloatArray  # (C,) with the query
+    queries: FloatArray  # (Q, D) unit
+    hash_space: FloatArray  # (Q, K) of the queries
+    rows: RowArray  # (Q, C)
+    cosines: FloatArray  # (Q, C) with the queries
     lists: ReverseListSource | None  # of the candidates' side
     embeddings: NDArray[np.floating]  # (N, D) of the candidates' side, may be memory-mapped
-    held: FloatArray | None = None  # (C, D), where that is one block
+    hubs: Hubs | None = None  # of the candidates' side, where they are remembered
+    held: FloatArray | None = None  # (Q, C, D), where that is one block
 
     @classmethod
     def of(
         cls,
         direction: Way,
-        query: FloatArray,
+        queries: FloatArray,
         hash_space: FloatArray,
         rows: RowArray,
         embeddings: NDArray[np.floating],
         lists: ReverseListSource | None,
+        hubs: Hubs | None = None,
     ) -> "Shortlist":
-        """The candidates of some rows (C,) with their cosines."""
-        held = widened(embeddings[rows]) if len(rows) <= BLOCK_ROWS else None
-        blind = cls(
-            direction, query, hash_space, rows, np.empty(0, np.float32), lists, embeddings, held
-        )
-        parts = [cosines(blind.vectors(block), query) for block in blind.blocks]
-        return replace(blind, cosines=np.concatenate(parts))
+        """The candidates of some rows (Q, C) with their cosines."""
+        if rows.size <= BLOCK_ROWS:
+            held = widened(embeddings.take(rows, axis=0))
+            near = cosines(held, queries)
+            return cls(direction, queries, hash_space, rows, near, lists, embeddings, hubs, held)
+        none = np.empty((len(rows), 0), np.float32)
+        blind = cls(direction, queries, hash_space, rows, none, lists, embeddings, hubs)
+        parts = [cosines(blind.vectors(block), queries) for block in blind.blocks]
+        return replace(blind, cosines=np.concatenate(parts, axis=1))
+
+    @property
+    def each(self) -> Iterator["Shortlist"]:
+        """Every query by itself."""
+        for place in range(len(self.rows)):
+            own = slice(place, place + 1)
+            yield replace(
+                self,
+                queries=self.queries[own],
+                hash_space=self.hash_space[own],
+                rows=self.rows[own],
+                cosines=self.cosines[own],
+                held=None if self.held is None else self.held[own],
+            )
 
     @property
     def across(self) -> Direction:
@@ -98,14 +120,16 @@ class Shortlist:
     @property
     def blocks(self) -> list[slice]:
         """Stretches of candidates that are looked at together."""
-        starts = range(0, max(len(self.rows), 1), BLOCK_ROWS)
-        return [slice(start, start + BLOCK_ROWS) for start in starts]
+        n_queries, n_candidates = self.rows.shape
+        step = max(1, BLOCK_ROWS // n_queries)
+        starts = range(0, max(n_candidates, 1), step)
+        return [slice(start, start + step) for start in starts]
 
     def vectors(self, places: slice | RowArray) -> FloatArray:
-        """Unit rows (n, D) of some candidates."""
+        """Unit rows (Q, n, D) of some candidates."""
         if self.held is not None:
-            return self.held[places]
-        return widened(self.embeddings[self.rows[places]])
+            return self.held[:, places]
+        return widened(self.embeddings.take(self.rows[:, places], axis=0))
 
 
 class SecondStage:
@@ -155,13 +179,13 @@ class SecondStage:
             learned=self.learned,
         )
 
-    @property
+    @cached_property
     def default(self) -> RerankMode:
         """The mode of a search that names none: the learned one if it has earned it."""
         earned = self._has_learned and self.learned is not None and self.learned.reranker.gain > 0
         return RerankMode.LEARNED if earned else RerankMode.RELATIONSHIP
 
-    @property
+    @cached_property
     def modes(self) -> list[RerankMode]:
         """The modes that can be asked for; without reverse lists some answer by cosine alone."""
         has = {RerankMode.PILLAR: self.pillar is not None, RerankMode.LEARNED: self._has_learned}
@@ -201,7 +225,7 @@ class SecondStage:
         return self.mode(mode) not in LITTLE_READ
 
     def rerank(self, shortlist: Shortlist, asked: RerankMode | None, k: int) -> Reranked:
-        """The best k candidates in the order of the mode asked for.
+        """The best k candidates (Q, k) of each query in the order of the mode asked for.
 
         Raises:
             UnsupportedRerankError: the gallery lacks what that mode needs.
@@ -211,55 +235,62 @@ class SecondStage:
             case RerankMode.NONE:
                 return by_consistency(rows, scored, k)
             case RerankMode.PILLAR:
-                return self._by_pillars(shortlist, k)
+                return Reranked.stacked([self._by_pillars(one, k) for one in shortlist.each])
             case _ if lists is None:
                 return by_consistency(rows, scored, k, AppliedRerank.CONSISTENCY_ONLY)
             case RerankMode.RELATIONSHIP:
                 expansion = None if self.pairs is None else _expansion(self.pairs, shortlist)
                 return by_relationship(rows, scored, self._related(shortlist, lists, expansion), k)
             case RerankMode.LEARNED:
-                return self._by_learning(shortlist, lists, k)
+                found = [self._by_learning(one, lists, k) for one in shortlist.each]
+                return Reranked.stacked(found)
             case RerankMode.REFERENCE:
-                return by_reference(rows, scored, lists, k)
+                pairs = zip(rows, scored, strict=True)
+                return Reranked.stacked([by_reference(*one, lists, k) for one in pairs])
             case _:
                 assert_never(mode)
 
     def _by_pillars(self, shortlist: Shortlist, k: int) -> Reranked:
         if self.pillar is None:
             raise _lacking(RerankMode.PILLAR)
-        direction, query = shortlist.across, shortlist.query
-        return self.pillar.rerank(direction, query, shortlist.rows, shortlist.cosines, k)
+        [query], [rows], [near] = shortlist.queries, shortlist.rows, shortlist.cosines
+        return self.pillar.rerank(shortlist.across, query, rows, near, k)
 
     def _by_learning(self, shortlist: Shortlist, source: ReverseListSource, k: int) -> Reranked:
-        """The best candidates by relationship, scored anew by the network."""
+        """One query's best candidates by relationship, scored anew by the network."""
         if self.learned is None or self.pairs is None:
             raise _lacking(RerankMode.LEARNED)
-        direction, rows = shortlist.across, shortlist.rows
+        [query], [rows], [near] = shortlist.queries, shortlist.rows, shortlist.cosines
         expansion, source = _expansion(self.pairs, shortlist), _at_hand(shortlist, source)
-        related = self._related(shortlist, source, expansion)
+        related = self._related(shortlist, source, expansion).at(0)
         first = top_positions(related.scores, rows, max(k, self.learned.depth))
         listed = first[: self.learned.depth]
         scores = self.learned.scores(
-            Case(direction, self.own_bank),
-            shortlist.query,
-            expansion,
+            Case(shortlist.across, self.own_bank),
+            query,
+            expansion.at(0),
             rows[listed],
-            shortlist.vectors(listed),
+            shortlist.vectors(listed)[0],
             source.lists(rows[listed]),
         )
-        return by_learned(rows, shortlist.cosines, related, first, scores, k)
+        return by_learned(rows, near, related, first, scores, k)
 
     def _related(
         self, shortlist: Shortlist, source: ReverseListSource, expansion: Expansion | None
     ) -> Relationship:
-        """Every candidate's terms, a block at a time."""
-        weights = self.weights[shortlist.across]
+        """Every candidate's terms (Q, C), a block at a time."""
+        weights, n_queries = self.weights[shortlist.across], len(shortlist.rows)
         parts = []
         for block in shortlist.blocks:
-            lists, vectors = source.lists(shortlist.rows[block]), shortlist.vectors(block)
-            pairs = None if expansion is None else _pair_cosines(vectors, expansion)
-            parts.append(relationship(shortlist.cosines[block], lists, weights, pairs))
-        return parts[0] if len(parts) == 1 else Relationship.joined(parts)
+            rows, near = shortlist.rows[:, block].reshape(-1), shortlist.cosines[:, block]
+            lists, pairs, hubs = source.lists(rows), None, None
+            if expansion is not None:
+                pairs = _pair_cosines(shortlist.vectors(block), expansion)
+            if shortlist.hubs is not None:
+                hubs = shortlist.hubs.of(rows, lists, weights.temperature)
+            related = relationship(near.reshape(-1), lists, weights, pairs, hubs)
+            parts.append(related.of(n_queries))
+        return Relationship.joined(parts)
 
 
 def _lacking(mode: RerankMode) -> UnsupportedRerankError:
@@ -267,25 +298,21 @@ def _lacking(mode: RerankMode) -> UnsupportedRerankError:
 
 
 def _expansion(pairs: PairBank, shortlist: Shortlist) -> Expansion:
-    return pairs.expand(shortlist.direction.query, shortlist.query, shortlist.hash_space)
+    return pairs.expansions(shortlist.direction.query, shortlist.queries, shortlist.hash_space)
 
 
 def _at_hand(shortlist: Shortlist, source: ReverseListSource) -> ReverseListSource:
-    """The source with the candidates' lists fetched, where these are one block."""
+    """The source with one query's candidates' lists fetched, where these are one block."""
     if len(shortlist.blocks) > 1:
         return source
-    rows = np.sort(shortlist.rows)
+    rows = np.sort(shortlist.rows[0])
     return FetchedLists(source, rows, source.lists(rows))
 
 
 def _pair_cosines(vectors: FloatArray, found: Expansion) -> PairCosines:
-    return PairCosines(cosines(vectors, found.partners), cosines(vectors, found.nearest))
-
-
-def cosines(vectors: FloatArray, query: FloatArray) -> FloatArray:
-    """Cosines (C,) of the query with vectors (C, D); a sum per row, whatever its place there."""
-    found: FloatArray = np.einsum("cd,d->c", vectors, query)
-    return found
+    """Cosines (Q·C,) of vectors (Q, C, D) with each query's expansion."""
+    partners, nearest = cosines(vectors, found.partners), cosines(vectors, found.nearest)
+    return PairCosines(partners.reshape(-1), nearest.reshape(-1))
 
 
 def _pairs(artifact: Artifact) -> PairBank | None:

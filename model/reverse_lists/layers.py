@@ -109,7 +109,7 @@ class StoredLists:
     name = "stored"
 
     def __init__(self, table: HalfArray) -> None:
-        self._table = table
+        self._table = np.asarray(table)  # indexing a memmap object costs more
 
     def get(self, rows: RowArray) -> Found:
         """Every row's list."""
@@ -117,7 +117,7 @@ class StoredLists:
 
     def lists(self, rows: RowArray) -> HalfArray:
         """Lists (C, z) of rows (C,)."""
-        return self._table[rows]
+        return self._table.take(rows, axis=0)
 
     def put(self, rows: RowArray, lists: HalfArray) -> None:
         """Nothing: the table is whole and immutable."""
@@ -180,6 +180,9 @@ class LayeredLists:
 
     def lists(self, rows: RowArray) -> HalfArray:
         """Lists (C, z) of rows (C,), each row at most once."""
+        if isinstance(table := next(iter(self._layers), None), StoredLists):
+            self._count(table.name, len(rows))
+            return table.lists(rows)  # has every row
         lists = np.empty((len(rows), self._z), dtype=np.float16)
         missing = np.arange(len(rows))
         for depth, layer in enumerate(self._layers):

@@ -1,8 +1,7 @@
-"""A stretch of a ranking with what every stage made of it."""
+"""A stretch of a ranking: its rows and scores, and on request what every stage made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 
@@ -12,67 +11,101 @@ from model.search.stage_one import Candidates
 
 
 @dataclass(frozen=True)
-class Listed:
-    """Candidates (C,) in their final order, best first; ranks are places in the whole ranking."""
+class Explanation:
+    """Every stage's view of the hits, each array (k,) in the order of the hits, rank 0 = best.
 
-    candidates: Candidates
-    ranks: RankArray
-    scores: FloatArray
+    Without reverse lists, and in mode `none`, the reverse rank is -1 and complementarity 0. In
+    mode `reference` complementarity is the rank term, which alone orders the top 15; in mode
+    `pillar`, which reads no lists, it is the refined cosine, which alone orders the network's
+    shortlist, and 0 behind that. Expansion is what a bank of pairs adds, 0 without one. Hits
+    behind the candidates of Stage II have been seen by cosine alone.
+    """
+
+    hamming_distance: RankArray
+    pq_score: FloatArray
     consistency: FloatArray
     reverse_rank: RankArray
     complementarity: FloatArray
     expansion: FloatArray
+    rank_after_hash: RankArray
+    rank_after_pq: RankArray
+    rank_after_rerank: RankArray
 
-    @classmethod
-    def reranked(cls, candidates: Candidates, final: Reranked) -> "Listed":
-        """Candidates in the order of Stage II."""
-        return cls(
-            candidates,
-            np.arange(len(final.places), dtype=np.int32),
-            final.scores,
-            final.consistency,
-            final.reverse_rank,
-            final.complementarity,
-            final.expansion,
-        )
 
-    @classmethod
-    def behind(cls, candidates: Candidates, cosines: FloatArray, before: "Listed") -> "Listed":
-        """Candidates by cosine (C,), descending, whose scores go on below those before."""
-        count = len(cosines)
-        unknown = np.full(count, UNKNOWN_RANK, dtype=np.int32)
-        nothing = np.zeros(count, dtype=np.float32)
-        lowest = before.scores.min(initial=np.inf)
-        lift = max(0.0, cosines[0] - lowest) if count else 0.0
-        scores = np.minimum(cosines - lift, lowest)  # the first may be rounded to above it
-        ranks = np.arange(len(before), len(before) + count, dtype=np.int32)
-        return cls(candidates, ranks, scores.astype(np.float32), cosines, unknown, nothing, nothing)
+@dataclass(frozen=True)
+class Listed:
+    """Candidates (C,) of a query in their final order, best first."""
 
-    @property
-    def rows(self) -> RowArray:
-        """Rows (C,)."""
-        return self.candidates.rows
+    rows: RowArray
+    scores: FloatArray
+    consistency: FloatArray
+    explained: Callable[[RowArray], Explanation]  # of some places
 
     def __len__(self) -> int:
         """C."""
-        return len(self.ranks)
-
-    def at(self, places: RowArray) -> "Listed":
-        """Some of them."""
-        first, *others = (getattr(self, one.name) for one in fields(self))
-        return Listed(first.at(places), *(values[places] for values in others))
+        return len(self.rows)
 
 
-def joined(parts: Sequence[Listed]) -> Listed:
+def reranked(
+    rows: RowArray,
+    final: Reranked,
+    query: int,
+    told: Callable[[RowArray], Candidates],
+) -> Listed:
+    """A query's candidates in the order of Stage II; `told` is what Stage I says of some."""
+
+    def explained(places: RowArray) -> Explanation:
+        return _explanation(
+            told(final.places[query][places]),
+            final.consistency[query][places],
+            final.reverse_rank[query][places],
+            final.complementarity[query][places],
+            final.expansion[query][places],
+            places,
+        )
+
+    return Listed(rows, final.scores[query], final.consistency[query], explained)
+
+
+def behind(candidates: Candidates, cosines: FloatArray, before: Listed) -> Listed:
+    """Candidates by cosine (C,), descending, whose scores go on below those before."""
+    lowest = before.scores.min(initial=np.inf)
+    lift = max(0.0, cosines[0] - lowest) if len(cosines) else 0.0
+    scores = np.minimum(cosines - lift, lowest)  # the first may be rounded to above it
+
+    def explained(places: RowArray) -> Explanation:
+        unknown = np.full(len(places), UNKNOWN_RANK, dtype=np.int32)
+        nothing = np.zeros(len(places), dtype=np.float32)
+        ranks = len(before) + places
+        return _explanation(
+            candidates.at(places), cosines[places], unknown, nothing, nothing, ranks
+        )
+
+    return Listed(candidates.rows, scores.astype(np.float32), cosines, explained)
+
+
+def joined(parts: Sequence[Explanation]) -> Explanation:
     """Stretches behind one another as one."""
-    if len(parts) == 1:
-        return parts[0]
-    candidates = [part.candidates for part in parts]
-    return Listed(
-        Candidates(*(_column(candidates, one.name) for one in fields(Candidates))),
-        *(_column(parts, one.name) for one in fields(Listed)[1:]),
+    names = [one.name for one in fields(Explanation)]
+    return Explanation(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+def _explanation(
+    stage_one: Candidates,
+    consistency: FloatArray,
+    reverse_rank: RankArray,
+    complementarity: FloatArray,
+    expansion: FloatArray,
+    ranks: RowArray,
+) -> Explanation:
+    return Explanation(
+        hamming_distance=stage_one.distances,
+        pq_score=stage_one.pq_scores,
+        consistency=consistency,
+        reverse_rank=reverse_rank,
+        complementarity=complementarity,
+        expansion=expansion,
+        rank_after_hash=stage_one.hash_ranks,
+        rank_after_pq=stage_one.pq_ranks,
+        rank_after_rerank=ranks.astype(np.int32),
     )
-
-
-def _column(parts: Sequence[object], name: str) -> Any:  # noqa: ANN401 - arrays of any kind
-    return np.concatenate([getattr(part, name) for part in parts])

@@ -58,6 +58,11 @@ class SearchOptions:
         """Whether not every candidate becomes a hit."""
         return self.min_score is not None or self.collapse is not None
 
+    @property
+    def compares(self) -> bool:
+        """Whether scores are compared with what is usual for the query."""
+        return self.calibrate or self.min_score is not None
+
     @cached_property
     def wanted(self) -> Filter | None:
         """The filter, None where it asks for nothing."""

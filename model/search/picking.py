@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model.core.types import ByteArray, FloatArray, RowArray
-from model.search.calibration import calibrated
+from model.search.calibration import Usual
 from model.search.options import SearchOptions
 
 BLOCK = 64
@@ -29,7 +29,7 @@ class Picker:
     """Chooses hits from one stretch of a ranking after another, until there are enough."""
 
     options: SearchOptions
-    usual: FloatArray | None  # (S,) ascending
+    usual: Usual | None
     codes_of: Callable[[RowArray], ByteArray]
     taken: int = 0
     _kept: list[FloatArray] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Picker:
         least = self.options.min_score
         if least is None or self.usual is None:
             return np.arange(len(cosines))
-        return np.flatnonzero(calibrated(self.usual, cosines) >= np.float32(least))
+        return np.flatnonzero(self.usual.shares(cosines) >= np.float32(least))
 
     def _apart(self, rows: RowArray, places: RowArray, bits: int) -> Picked:
         """Places whose codes differ in more than `bits` from every better hit's."""

@@ -1,38 +1,16 @@
 """What a search gives back: a page of hits, and what every stage made of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from model.core.types import FloatArray, Interval, RankArray, RowArray
+from model.core.types import FloatArray, Interval, RowArray
 from model.rerankers.ordering import AppliedRerank
-from model.search.calibration import calibrated
+from model.search.listing import Explanation as Explanation
 from model.search.listing import Listed, joined
 from model.search.options import SearchOptions
 from model.search.picking import Picked, Picker
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Every stage's view of the hits, each array (k,) in the order of the hits, rank 0 = best.
-
-    Without reverse lists, and in mode `none`, the reverse rank is -1 and complementarity 0. In
-    mode `reference` complementarity is the rank term, which alone orders the top 15; in mode
-    `pillar`, which reads no lists, it is the refined cosine, which alone orders the network's
-    shortlist, and 0 behind that. Expansion is what a bank of pairs adds, 0 without one. Hits
-    behind the candidates of Stage II have been seen by cosine alone.
-    """
-
-    hamming_distance: RankArray
-    pq_score: FloatArray
-    consistency: FloatArray
-    reverse_rank: RankArray
-    complementarity: FloatArray
-    expansion: FloatArray
-    rank_after_hash: RankArray
-    rank_after_pq: RankArray
-    rank_after_rerank: RankArray
 
 
 @dataclass(frozen=True)
@@ -69,32 +47,24 @@ def ranking_of(
     times: Times,
 ) -> Ranking:
     """The page of the hits that was asked for."""
-    hits = joined([listed.at(picked.places) for listed, picked in parts])
-    page = hits.at(np.arange(min(options.offset, len(hits)), len(hits)))
+    page = list(_page(parts, options.offset))
+    consistency = np.concatenate([listed.consistency[places] for listed, places in page])
     stands_for = [rows for _, picked in parts for rows in picked.duplicates]
     return Ranking(
-        page.rows,
-        page.scores,
+        np.concatenate([listed.rows[places] for listed, places in page]),
+        np.concatenate([listed.scores[places] for listed, places in page]),
         applied,
         times.milliseconds,
-        _explanation(page) if options.explain else None,
+        joined([listed.explained(places) for listed, places in page]) if options.explain else None,
         options.offset,
-        None if picker.usual is None else calibrated(picker.usual, page.consistency),
+        None if picker.usual is None else picker.usual.shares(consistency),
         None if options.collapse is None else stands_for[options.offset :],
         times.spans,
     )
 
 
-def _explanation(page: Listed) -> Explanation:
-    stage_one = page.candidates
-    return Explanation(
-        hamming_distance=stage_one.distances,
-        pq_score=stage_one.pq_scores,
-        consistency=page.consistency,
-        reverse_rank=page.reverse_rank,
-        complementarity=page.complementarity,
-        expansion=page.expansion,
-        rank_after_hash=stage_one.hash_ranks,
-        rank_after_pq=stage_one.pq_ranks,
-        rank_after_rerank=page.ranks,
-    )
+def _page(parts: Sequence[tuple[Listed, Picked]], offset: int) -> Iterator[tuple[Listed, RowArray]]:
+    """Each stretch with the places of its hits that are not before the page."""
+    for listed, picked in parts:
+        yield listed, picked.places[offset:]
+        offset = max(0, offset - len(picked.places))

@@ -8,47 +8,53 @@ from typing import TypeAlias
 import numpy as np
 
 from model.ann.faiss_door import HammingIndex
-from model.ann.selection import top_positions
-from model.core.types import ByteArray, FloatArray, Interval, RankArray, RowArray, Way
+from model.ann.selection import along, top_positions
+from model.core.types import (
+    ByteArray,
+    FloatArray,
+    Interval,
+    RankArray,
+    RerankMode,
+    RowArray,
+    Way,
+)
 from model.core.vectors import bit_distances, pack_signs
 from model.heads.heads import Heads
 from model.heads.product_quantiser import adc_scores, lookup_tables
-from model.search.options import SearchOptions
-from model.search.selection import Selection
+from model.search.grouping import Query, chunks
 
 Distances: TypeAlias = RankArray
 
 
 @dataclass(frozen=True)
-class Query:
-    """What is asked, with a mode that is named, and the items that it is asked of."""
-
-    embedding: FloatArray  # (D,)
-    options: SearchOptions
-    selection: Selection
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """(C1, C2) of the items that are searched."""
-        n_items = len(self.selection)
-        return (n_items, n_items) if self.options.exact else self.options.budget.counts(n_items)
-
-
-@dataclass(frozen=True)
 class Hashed:
-    """A query after the Hamming stage: candidates (C1,) by (distance, row)."""
+    """Alike queries after the Hamming stage: candidates (Q, C1) by (distance, row)."""
 
-    query: Query
-    milliseconds: float
-    span: Interval
-    hash_space: FloatArray  # (K,)
+    queries: Sequence[Query]
+    embeddings: FloatArray  # (Q, D)
+    hash_space: FloatArray  # (Q, K)
     rows: RowArray
-    distances: Distances
+    distances: Distances | None  # None with `exact`: all rows, ascending
+    span: Interval
+    sharing: int  # queries that the time was spent on
+
+    def __getitem__(self, part: slice) -> "Hashed":
+        """Some of the queries."""
+        distances = None if self.distances is None else self.distances[part]
+        return Hashed(
+            self.queries[part],
+            self.embeddings[part],
+            self.hash_space[part],
+            self.rows[part],
+            distances,
+            self.span,
+            self.sharing,
+        )
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Candidates (C,) with what Stage I made of them, ranks 0 = best."""
+    """Candidates (C,) of one query with what Stage I made of them, ranks 0 = best."""
 
     rows: RowArray
     distances: Distances
@@ -68,6 +74,37 @@ class Candidates:
 
 
 @dataclass(frozen=True)
+class Quantised:
+    """Alike queries after Stage I: candidates (Q, C2) by (PQ score, row), with `exact` by row."""
+
+    hashed: Hashed
+    rows: RowArray
+    places: RowArray | None  # (Q, C2) among the hashed; None with `exact`
+    scores: FloatArray | None  # (Q, C1) of the hashed
+    span: Interval
+
+    @property
+    def queries(self) -> Sequence[Query]:
+        """Q queries."""
+        return self.hashed.queries
+
+    @property
+    def embeddings(self) -> FloatArray:
+        """Their embeddings (Q, D)."""
+        return self.hashed.embeddings
+
+    @property
+    def mode(self) -> RerankMode:
+        """The mode of all of them."""
+        return self.queries[0].mode
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is one query with all items as its candidates."""
+        return self.places is None
+
+
+@dataclass(frozen=True)
 class StageOne:
     """The codes of one side, and the heads that make queries' codes."""
 
@@ -76,99 +113,83 @@ class StageOne:
     hamming: HammingIndex
     pq_codes: ByteArray  # (N, M)
 
-    def hash(self, queries: Sequence[Query]) -> list[Hashed]:
-        """Each query's Hamming candidates; those alike are looked for together."""
-        groups: dict[tuple[int, int, bool], list[int]] = {}
-        for place, query in enumerate(queries):
-            key = (query.counts[0], id(query.selection), query.options.exact)
-            groups.setdefault(key, []).append(place)
-        found: dict[int, Hashed] = {}
-        for (count, _, exact), places in groups.items():
-            began = perf_counter()
-            alike = [queries[place] for place in places]
-            vectors = self._hash_space(alike)
-            look = self._everything if exact else self._nearest
-            distances, rows = look(alike, vectors, count)
-            span = began, perf_counter()
-            share = 1e3 * (span[1] - span[0]) / len(places)
-            for place, *parts in zip(places, vectors, rows, distances, strict=True):
-                found[place] = Hashed(queries[place], share, span, *parts)
-        return [found[place] for place in range(len(queries))]
+    def keep(self, queries: Sequence[Query]) -> list["Quantised"]:
+        """The candidates of alike queries, in chunks that Stage II can take together."""
+        hashed = self.hash(queries)
+        return [self.quantise(hashed[part]) for part in chunks(queries, self.heads.config)]
 
-    def quantise(self, hashed: Hashed) -> Candidates:
-        """The best C2 of a query's candidates by asymmetric PQ score; with `exact` all by row."""
-        if hashed.query.options.exact:
-            return self._unsorted(hashed)
-        scores = self._scores(hashed, hashed.rows)
-        places = top_positions(scores, hashed.rows, hashed.query.counts[1])
-        ranks = np.arange(len(places), dtype=np.int32)
+    def hash(self, queries: Sequence[Query]) -> Hashed:
+        """The Hamming candidates of alike queries."""
+        began = perf_counter()
+        first = queries[0]
+        embeddings = np.array([query.embedding for query in queries])
+        vectors = self.heads.heads[self.direction.query].query_hash_space(embeddings)
+        distances: Distances | None = None
+        if first.options.exact:
+            rows = first.selection.all_rows()[None]
+        else:
+            distances, rows = first.selection.search(pack_signs(vectors), first.counts[0])
+        span = began, perf_counter()
+        return Hashed(queries, embeddings, vectors, rows, distances, span, len(queries))
+
+    def quantise(self, hashed: Hashed) -> Quantised:
+        """The best C2 of each query's candidates by asymmetric PQ score; with `exact` all."""
+        began = perf_counter()
+        if hashed.distances is None:
+            return Quantised(hashed, hashed.rows, None, None, (began, perf_counter()))
+        scores = self._scores(hashed.hash_space, hashed.rows)
+        places = top_positions(scores, hashed.rows, hashed.queries[0].counts[1])
+        rows = along(hashed.rows, places)
+        return Quantised(hashed, rows, places, scores, (began, perf_counter()))
+
+    def told(self, kept: Quantised, query: int, places: RowArray) -> Candidates:
+        """What Stage I made of some (k,) of a query's candidates."""
+        hashed = kept.hashed
+        if hashed.distances is None or kept.places is None or kept.scores is None:
+            return self._of_all(hashed.hash_space[query], hashed.rows[query]).at(places)
+        among = kept.places[query][places]
         return Candidates(
-            hashed.rows[places],
-            hashed.distances[places],
-            scores[places],
+            kept.rows[query][places],
+            hashed.distances[query][among],
+            kept.scores[query][among],
+            among.astype(np.int32),
             places.astype(np.int32),
-            ranks,
         )
 
-    def behind(self, hashed: Hashed, kept: Candidates) -> Candidates:
-        """What else is near by Hamming distance, up to the query's reach, by (distance, row).
+    def behind(self, kept: Quantised, place: int) -> Candidates:
+        """What else is near a query by Hamming distance, up to its reach, by (distance, row).
 
         Its PQ ranks go on behind the kept ones; what was not looked at keeps its hash rank.
         """
-        query = hashed.query
-        most = max(len(hashed.rows), query.options.reach, query.options.depth)
-        codes = pack_signs(hashed.hash_space[None])
-        (distances,), (rows,) = query.selection.search(codes, most)
-        scores = self._scores(hashed, rows)
-        ranks = np.arange(len(rows), dtype=np.int32)
-        looked = len(hashed.rows)
+        hashed, query = kept.hashed, kept.queries[place]
+        looked = hashed.rows.shape[1]
+        most = max(looked, query.options.reach, query.options.depth)
+        space = hashed.hash_space[place : place + 1]
+        distances, rows = query.selection.search(pack_signs(space), most)
+        scores = self._scores(space, rows)[0]
+        ranks = np.arange(rows.shape[1], dtype=np.int32)
         pq_ranks = ranks.copy()
-        pq_ranks[np.lexsort((rows[:looked], -scores[:looked]))] = ranks[:looked]
-        every = Candidates(rows, distances, scores, ranks, pq_ranks)
-        return every.at(np.flatnonzero(~np.isin(rows, kept.rows)))
+        pq_ranks[top_positions(scores[:looked], rows[0, :looked], looked)] = ranks[:looked]
+        every = Candidates(rows[0], distances[0], scores, ranks, pq_ranks)
+        return every.at(np.flatnonzero(~np.isin(rows[0], kept.rows[place])))
 
-    def _hash_space(self, queries: Sequence[Query]) -> FloatArray:
-        """Vectors (Q, K), query by query, so that none depends on its neighbours."""
-        head = self.heads.heads[self.direction.query]
-        return np.stack([head.query_hash_space(query.embedding) for query in queries])
-
-    def _nearest(
-        self, alike: Sequence[Query], vectors: FloatArray, count: int
-    ) -> tuple[Sequence[Distances], Sequence[RowArray]]:
-        distances, rows = alike[0].selection.search(pack_signs(vectors), count)
-        return list(distances), list(rows)
-
-    def _everything(
-        self, alike: Sequence[Query], vectors: FloatArray, count: int
-    ) -> tuple[Sequence[Distances], Sequence[RowArray]]:
-        """Every row, ascending; distances where they are explained, else zeros."""
-        rows = alike[0].selection.all_rows()
-        distances = [
-            bit_distances(self.hamming.codes_of(rows), code)
-            if query.options.explain
-            else np.zeros(count, np.int32)
-            for query, code in zip(alike, pack_signs(vectors), strict=True)
-        ]
-        return distances, [rows] * len(alike)
-
-    def _unsorted(self, hashed: Hashed) -> Candidates:
-        """All candidates as they are; scores and ranks where they are explained, else zeros."""
-        rows, distances = hashed.rows, hashed.distances
-        nothing = np.zeros(len(rows), np.int32)
-        if not hashed.query.options.explain:
-            return Candidates(rows, distances, nothing.astype(np.float32), nothing, nothing)
-        scores = self._scores(hashed, rows)
-        by_hash, by_pq = _ranks(distances, rows), _ranks(-scores, rows)
+    def _of_all(self, space: FloatArray, rows: RowArray) -> Candidates:
+        """All rows as they are, as if each stage had kept them."""
+        [code] = pack_signs(space[None])
+        distances = bit_distances(self.hamming.codes_of(rows), code)
+        scores = self._scores(space[None], rows[None])[0]
+        by_hash, by_pq = _ranks(-distances.astype(np.float32), rows), _ranks(scores, rows)
         return Candidates(rows, distances, scores, by_hash, by_pq)
 
-    def _scores(self, hashed: Hashed, rows: RowArray) -> FloatArray:
-        codebooks = self.heads.heads[self.direction.candidate].codebooks
-        table = lookup_tables(codebooks, hashed.hash_space[None])[0]
-        return adc_scores(table, self.pq_codes[rows])
+    def _scores(self, hash_space: FloatArray, rows: RowArray) -> FloatArray:
+        """Asymmetric PQ scores (Q, C) of each query's rows."""
+        books = self.heads.heads[self.direction.candidate].scoring_books
+        tables = lookup_tables(books, hash_space)
+        return adc_scores(tables, self.pq_codes.take(rows, axis=0))
 
 
-def _ranks(distances: FloatArray | RankArray, rows: RowArray) -> RankArray:
-    """The rank (C,) of each by (distance, row)."""
+def _ranks(scores: FloatArray, rows: RowArray) -> RankArray:
+    """The rank (C,) of each by (score, row)."""
     ranks = np.empty(len(rows), np.int32)
-    ranks[np.lexsort((rows, distances))] = np.arange(len(rows), dtype=np.int32)
+    ranks[top_positions(scores, rows, len(rows))] = np.arange(len(rows), dtype=np.int32)
     return ranks

@@ -11,7 +11,7 @@ from model.ann import oracle
 from model.cascade import Cascade, Ranking, SearchOptions
 from model.core.errors import InputError, UncalibratedError
 from model.core.types import CandidateBudget, Direction, FloatArray, Modality, RerankMode
-from model.core.vectors import l2_normalised, pack_signs
+from model.core.vectors import cosines, l2_normalised, pack_signs
 from model.rerankers import second_stage
 from model.search import calibration
 from tests.model import test_cascade as plain
@@ -143,9 +143,9 @@ def test_behind_the_candidates_comes_what_else_is_near_by_cosine(
 def shares_below(cascade: Cascade, direction: Direction, query: FloatArray) -> FloatArray:
     """The slow count: what share of the bank each item exceeds."""
     bank = np.asarray(worlds()["lists"].banks[direction.candidate], np.float32)
-    usual = second_stage.cosines(bank, query)
+    usual = cosines(bank, query)
     items = np.asarray(cascade.sides[direction.candidate].embeddings, np.float32)
-    own = second_stage.cosines(items, query)
+    own = cosines(items, query)
     return np.array([np.mean(usual < one) for one in own], np.float32)
 
 
@@ -181,10 +181,10 @@ def test_an_item_of_the_bank_exceeds_what_is_below_it_and_not_itself() -> None:
 def test_a_large_bank_is_sampled_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "SAMPLE", 10)
     bank = np.eye(100, dtype=np.float16)
-    usual = calibration.Background(bank).usual(np.arange(100, dtype=np.float32))
-    assert usual.tolist() == list(range(0, 100, 10))
+    [usual] = calibration.Background(bank).usual(np.arange(100, dtype=np.float32)[None])
+    assert usual.near.tolist() == list(range(0, 100, 10))
     asked = np.array([-1.0, 0.0, 50.0, 50.5, 1e6], np.float32)
-    np.testing.assert_allclose(calibration.calibrated(usual, asked), [0, 0, 0.5, 0.6, 1.0])
+    np.testing.assert_allclose(usual.shares(asked), [0, 0, 0.5, 0.6, 1.0])
 
 
 def test_without_a_bank_scores_are_not_calibrated() -> None:
