@@ -19,7 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 from model.core.types import CandidateBudget, Fate, Frozen, InputKind, Modality, RerankMode, Way
 from service.errors import Violation
 from service.limits import Limits
-from service.refusals import Refused, or_refused
+from service.refusals import Refused, one_rule, or_refused
 
 MAX_VECTOR_VALUES = 65_536
 MAX_TEXTS = 16
@@ -28,7 +28,10 @@ WEIGHT = 0.5
 Vector = Annotated[
     list[FiniteFloat], Field(min_length=1, max_length=MAX_VECTOR_VALUES, fail_fast=True)
 ]
-Texts: TypeAlias = str | Annotated[list[str], Field(max_length=MAX_TEXTS)]
+Texts = Annotated[
+    str | Annotated[list[str], Field(max_length=MAX_TEXTS)],
+    WrapValidator(one_rule(f"Input should be a text or a list of at most {MAX_TEXTS} texts")),
+]
 Weight = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 
@@ -112,8 +115,9 @@ class QueryFields(Shift):
     def _has_one_query(self) -> Self:
         given = [name for name in self.choices if getattr(self, name) is not None]
         if len(given) != 1:
+            told = " and ".join(f"`{name}`" for name in given) or "none of them"
             wanted = ", ".join(f"`{name}`" for name in self.choices)
-            raise ValueError(f"exactly one of {wanted} is needed, got {len(given)}")
+            raise ValueError(f"exactly one of {wanted} is needed, {told} is there")
         return self
 
 

@@ -15,7 +15,7 @@ from service import notes
 from service.answer_cache import AnswerCache, AnswerKey
 from service.answers import search_answer, timed
 from service.asked import Asked, Several, entries, move_of
-from service.checks import base64_bytes, check_limit, checked_text
+from service.checks import check_limit, checked_text, image_bytes
 from service.choosing import check_choice, filter_of, prepare
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
@@ -139,9 +139,9 @@ class Searcher:
                 return StoredQuery(str(asked.id), way.query)
             case TextSearch(query=str(text)):
                 self.engine.encoder.require(InputKind.TEXT)
-                return TextQuery(checked_text(text, self.limits))
+                return TextQuery(checked_text("query", text, self.limits))
             case ImageSearch(image=str(text)):
-                return await self._image(lambda: base64_bytes(text), deadline, pixels)
+                return await self._image(lambda: image_bytes(text), deadline, pixels)
             case ImageUpload():
                 return await self._image(lambda: asked.image, deadline, pixels)
             case _:

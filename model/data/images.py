@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from PIL import (
@@ -21,7 +21,7 @@ from model.core.errors import ImageRejectedError
 from model.data.image_limits import ImageLimits
 from model.data.records import ImageRef
 
-Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
+Opener: TypeAlias = type[ImageFile.ImageFile]
 
 # The decoders are named one by one: no registry, so nobody's import can add a format, and none of
 # the size warnings that PIL's own opening gives before the limits here are asked.
@@ -101,7 +101,7 @@ def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
     except _BOMBS as error:
         raise _too_large(limits, "more") from error
     except _BROKEN as error:
-        raise ImageRejectedError(f"the image is broken or cut short: {error}") from error
+        raise ImageRejectedError(f"the {image.format} file is broken or cut short") from error
     upright.info.clear()
     return upright
 
@@ -119,7 +119,7 @@ def _opened(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     except _BOMBS as error:
         raise _too_large(limits, "more") from error
     except _BROKEN as error:
-        raise ImageRejectedError(f"the image's header is broken: {error}") from error
+        raise ImageRejectedError(f"the {opener.format} file's header is broken") from error
 
 
 def _canvas(data: bytes) -> tuple[int, int]:
