@@ -285,6 +285,11 @@ class SearchAnswer(Answer):
         description="what the time did not allow, in the order it is given up: the re-ranking "
         "asked for, the relationship, the exact search, the number of candidates"
     )
+    notices: list[str] | None = Field(
+        default=None,
+        description="what of the search meant nothing here: a metadata field that no item has, a "
+        "text of which the encoder knows no word; left out where there is nothing to say",
+    )
     hits: list[Hit]
     milliseconds: dict[str, float] = Field(
         description="time of each stage: decode, queue, encode, hash, pq, rerank, and total"

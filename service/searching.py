@@ -24,6 +24,7 @@ from service.halving import Outcome
 from service.jobs import Found
 from service.limits import Limits
 from service.metrics import Metrics
+from service.noticing import of_texts
 from service.problems import violation
 from service.queries import ImageQuery, Query, Search, StoredQuery, TextQuery, VectorQuery
 from service.refusals import Refused
@@ -62,8 +63,9 @@ class Searcher:
         ready = await self._ready(way, asked, self._deadline(asked), self.limits.max_pixels)
         if (kept := await self._kept(ready)) is not None:
             return kept
-        await prepare(self.dispatcher, self.engine, ready.search, self.limits)
-        return self._answer(ready, await self.dispatcher.search(ready.search, self.engine))
+        notices = await prepare(self.dispatcher, self.engine, ready.search, self.limits)
+        found = await self.dispatcher.search(ready.search, self.engine)
+        return self._answer(ready, found, notices)
 
     async def several(self, way: Way, asked: Several) -> list[Outcome[Answer]]:
         """The answer to each query of one call, or why it has none; all wait at once, or none.
@@ -112,11 +114,12 @@ class Searcher:
             for part, answer in zip(parts, kept, strict=True)
             if isinstance(part, _Ready) and answer is None
         ]
+        notices: list[str] = []
         if asked:  # all of them share one filter
-            await prepare(self.dispatcher, self.engine, asked[0].search, self.limits)
+            notices = await prepare(self.dispatcher, self.engine, asked[0].search, self.limits)
         found = await self.dispatcher.search_all([one.search for one in asked], self.engine)
         told = iter(
-            one if isinstance(one, Exception) else self._answer(ready, one)
+            one if isinstance(one, Exception) else self._answer(ready, one, notices)
             for ready, one in zip(asked, found, strict=True)
         )
         return [next(told) if answer is None else answer for answer in kept]
@@ -171,11 +174,13 @@ class Searcher:
     async def _kept_or_failed(self, part: Outcome[_Ready]) -> Outcome[Answer] | None:
         return part if isinstance(part, Exception) else await self._kept(part)
 
-    def _answer(self, ready: _Ready, found: Found) -> Answer:
+    def _answer(self, ready: _Ready, found: Found, notices: Sequence[str]) -> Answer:
         way, spent = ready.search.direction, ready.total()
         self.metrics.search(way, {**found.milliseconds, **spent}, found.degraded)
         notes.current().search(ready.search, {**found.milliseconds, **spent}, found)
         answer = search_answer(ready.search, found, spent)
+        if told := [*of_texts(self.engine, ready.search), *notices]:
+            answer["notices"] = told
         self.answers.put(ready.key, answer)
         return answer
 

@@ -68,6 +68,11 @@ class Condition:
     field: str
     terms: tuple[Term, ...]
 
+    @property
+    def takes_nothing(self) -> bool:
+        """Whether a term names null: a field that is not there may be what is looked for."""
+        return any(value.kind is Kind.NOTHING for term in self.terms for value in term.values)
+
 
 @dataclass(frozen=True)
 class Filter:

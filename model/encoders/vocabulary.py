@@ -73,15 +73,31 @@ class Vocabulary:
     def ids(self, text: str, max_words: int) -> list[int]:
         """Ids of the first words of a text; a text without words is one unknown word."""
         table: dict[str, int] = self.__dict__["_ids"]
+        words = self._words(text, max_words)
         match self.rule:
             case WordRule.PLAIN:
-                found = [table.get(word, UNKNOWN) for word in words_of(text)[:max_words]]
-                return found or [UNKNOWN]
+                return [table.get(word, UNKNOWN) for word in words] or [UNKNOWN]
             case WordRule.RELEASED:
-                words = [START_WORD, *treebank_words(text)[: max_words - 2], END_WORD]
-                return [table.get(word, table[UNKNOWN_WORD]) for word in words]
+                framed = [START_WORD, *words, END_WORD]
+                return [table.get(word, table[UNKNOWN_WORD]) for word in framed]
             case _:
                 assert_never(self.rule)
+
+    def _words(self, text: str, max_words: int) -> list[str]:
+        """The words of a text that are read."""
+        match self.rule:
+            case WordRule.PLAIN:
+                return words_of(text)[:max_words]
+            case WordRule.RELEASED:
+                return treebank_words(text)[: max_words - 2]
+            case _:
+                assert_never(self.rule)
+
+    def knows(self, text: str, max_words: int) -> bool:
+        """Whether one of the first words of a text is known; punctuation says nothing."""
+        table: dict[str, int] = self.__dict__["_ids"]
+        spoken = self._words(text, max_words)
+        return any(word in table and any(map(str.isalnum, word)) for word in spoken)
 
     def save(self, path: Path) -> None:
         """Write the words as JSON."""
