@@ -115,9 +115,10 @@ class QueryFields(Shift):
     def _has_one_query(self) -> Self:
         given = [name for name in self.choices if getattr(self, name) is not None]
         if len(given) != 1:
-            told = " and ".join(f"`{name}`" for name in given) or "none of them"
+            told = " and ".join(f"`{name}`" for name in given)
+            got = f"{told} were given" if given else "none was given"
             wanted = ", ".join(f"`{name}`" for name in self.choices)
-            raise ValueError(f"exactly one of {wanted} is needed, {told} is there")
+            raise ValueError(f"exactly one of {wanted} is needed, {got}")
         return self
 
 

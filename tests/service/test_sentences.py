@@ -49,9 +49,9 @@ async def test_an_empty_text_is_named(client: httpx.AsyncClient, told: dict[str,
 @pytest.mark.parametrize(
     ("body", "there"),
     [
-        ({}, "none of them"),
-        ({"query": "a", "vector": [1.0]}, "`query` and `vector`"),
-        ({"query": "a", "id": "b", "queries": ["c"]}, "`query` and `id` and `queries`"),
+        ({}, "none was given"),
+        ({"query": "a", "vector": [1.0]}, "`query` and `vector` were given"),
+        ({"query": "a", "id": "b", "queries": ["c"]}, "`query` and `id` and `queries` were given"),
     ],
 )
 async def test_what_was_given_of_the_queries_is_said_once(
@@ -59,7 +59,7 @@ async def test_what_was_given_of_the_queries_is_said_once(
 ) -> None:
     document = problem(await client.post(T2I, json=body), 422, "invalid_request")
     rule = "exactly one of `query`, `id`, `vector`, `queries` is needed"
-    assert document["errors"][0]["rule"] == f"{rule}, {there} is there"
+    assert document["errors"][0]["rule"] == f"{rule}, {there}"
     assert document["detail"].count("got") == 1
 
 

@@ -106,7 +106,7 @@ async def test_an_entry_that_is_wrong_has_its_problem_in_its_place(
     ]
     assert (
         found[3]["errors"][0]["rule"] == "exactly one of `query`, `id`, `vector` is needed, "
-        "`query` and `id` is there"
+        "`query` and `id` were given"
     )
     assert found[6]["errors"][0]["field"] == "k"
     assert found[7]["errors"][0]["rule"] == "Input should be a text or an object"
