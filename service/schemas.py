@@ -52,8 +52,8 @@ class SearchFields(Frozen):
     timeout_ms: int | None = Field(
         default=None,
         ge=1,
-        description="time for the answer, at most the index's `limits.max_timeout_ms`, which is "
-        "also the default; where it is short the answer says in `degraded` what was left out",
+        description="time for the answer, up to the index's `limits.max_timeout_ms`, which is also "
+        "the default; where it is short the answer says in `degraded` what was left out",
     )
     offset: int = Field(
         default=0,
@@ -204,6 +204,12 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+Rank = Annotated[
+    int, Field(description="0-based: the best of all hits has 0, the first of a page its `offset`")
+]
+StageRank = Annotated[int, Field(description="0-based: 0 is the best of the stage")]
+
+
 class Explanation(Answer):
     """What each stage made of a hit; ranks are 0-based."""
 
@@ -219,17 +225,17 @@ class Explanation(Answer):
     expansion: float | None = Field(
         default=None, description="left out where no pairs of a bank were asked"
     )
-    rank_after_hash: int
-    rank_after_pq: int
-    rank_after_rerank: int
+    rank_after_hash: StageRank
+    rank_after_pq: StageRank
+    rank_after_rerank: StageRank
 
 
 class Hit(Answer):
     """One item found: rank 0 is best, a higher score is better."""
 
     id: str
-    rank: int
-    score: float
+    rank: Rank
+    score: float = Field(description="higher is better; comes from whatever `rerank` names")
     caption: str | None = None
     image: str | None = Field(default=None, description="path of the picture on this server")
     calibrated: float | None = Field(
@@ -333,6 +339,11 @@ class IndexAnswer(Answer):
         description="query fields by direction; inside one modality, `id` by /search/similar"
     )
     options: list[str] = Field(description="fields that every search takes beside its query")
+    fields: dict[str, list[str]] = Field(
+        default={},
+        description="all fields of a search by its route, those that say the query first; an empty "
+        "list is a search that this index cannot answer",
+    )
     rerank: list[RerankMode] = Field(description="modes that can be asked for")
     default_rerank: RerankMode
     lists: str = Field(description="where reverse lists come from: stored or lazy")

@@ -75,7 +75,7 @@ class Searcher:
             QueueFullError: too much waits for so many more.
         """
         parts = entries(asked)
-        check_limit("queries", len(parts), self.limits.max_queries)
+        check_limit("queries", len(parts), self.limits.max_queries, "limits.max_queries")
         self._check(way, asked)
         self.dispatcher.require_room(len(parts))
         return await self._answer_all(await self._all_ready(way, parts, self._deadline(asked)))
@@ -186,8 +186,7 @@ class Searcher:
 
     def _deadline(self, search: SearchFields) -> float:
         """When the answer is due, on the monotonic clock."""
-        most = self.limits.max_timeout_ms
-        return monotonic() + min(search.timeout_ms or most, most) / 1000
+        return monotonic() + (search.timeout_ms or self.limits.max_timeout_ms) / 1000
 
     def _options(self, search: SearchFields) -> SearchOptions:
         budget, count = self.engine.budget, search.candidates
@@ -209,8 +208,10 @@ class Searcher:
 
     def _check(self, way: Way, search: SearchFields) -> None:
         """Refuse what the limits or the gallery do not allow, before anything is encoded."""
-        check_limit("k", search.k, self.limits.max_k)
-        check_limit("candidates", search.candidates or 0, self.limits.max_candidates)
+        limits, candidates, time_out = self.limits, search.candidates, search.timeout_ms
+        check_limit("k", search.k, limits.max_k, "limits.max_k")
+        check_limit("candidates", candidates or 0, limits.max_candidates, "limits.max_candidates")
+        check_limit("timeout_ms", time_out or 0, limits.max_timeout_ms, "limits.max_timeout_ms")
         self.engine.require_candidates(way)
         check_choice(self.engine, way, search, self.limits)
         self.engine.cascade.second.mode_of(way, search.rerank)
