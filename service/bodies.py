@@ -85,6 +85,7 @@ async def read_upload(request: Request) -> ImageUpload:
         except MultiPartException as error:
             raise BrokenFormError(f"the form cannot be read: {error.message}") from None
     try:
+        _require_once(form)
         parts = {name: _read(await _part(name, value)) for name, value in form.items()}
     finally:
         await form.close()
@@ -130,12 +131,22 @@ def _require_plain(request: Request) -> None:
         )
 
 
+def _require_once(form: FormData) -> None:
+    """Refuse a field that is given twice: the last one would count, and nothing would say so."""
+    twice = [name for name in form if len(form.getlist(name)) > 1]
+    if twice:
+        rule = "is given once, lists are sent as JSON"
+        raise InvalidRequestError(
+            [Violation(field=shortened(name), rule=rule, value="several") for name in twice]
+        )
+
+
 async def _part(name: str, value: UploadFile | str) -> bytes | str:
     """A file's bytes, a field's text; only the field `image` is a file."""
     is_file = isinstance(value, UploadFile)
     if is_file is not (name == UPLOAD_FIELD):
         rule, got = ("needs a file", "text") if name == UPLOAD_FIELD else ("is no file", "a file")
-        raise InvalidRequestError([Violation(field=name, rule=rule, value=got)])
+        raise InvalidRequestError([Violation(field=shortened(name), rule=rule, value=got)])
     return await value.read() if isinstance(value, UploadFile) else value
 
 

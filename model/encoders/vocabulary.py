@@ -3,9 +3,10 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import assert_never
 
@@ -83,13 +84,14 @@ class Vocabulary:
             case _:
                 assert_never(self.rule)
 
-    def _words(self, text: str, max_words: int) -> list[str]:
-        """The words of a text that are read."""
+    def _words(self, text: str, max_words: int) -> Iterator[str]:
+        """The words of a text that are read; none is looked for before it is asked for."""
         match self.rule:
             case WordRule.PLAIN:
-                return words_of(text)[:max_words]
+                found = (word.group() for word in _WORD.finditer(text.lower()))
+                return islice(found, max_words)
             case WordRule.RELEASED:
-                return treebank_words(text)[: max_words - 2]
+                return islice(treebank_words(text), max(0, max_words - 2))
             case _:
                 assert_never(self.rule)
 

@@ -106,6 +106,14 @@ async def test_a_form_that_breaks_off_is_no_smaller_form(client: httpx.AsyncClie
         assert detail == "the form breaks off: its last boundary is missing"
 
 
+async def test_a_field_of_a_form_is_given_once(client: httpx.AsyncClient) -> None:
+    told = {"k": ["1", "2"], "minus": ["a", "b"], "explain": "true"}
+    response = await client.post(I2T, files={"image": jpeg()}, data=told)
+    errors = problem(response, 422, "invalid_request")["errors"]
+    rule = "is given once, lists are sent as JSON"
+    assert [(one["field"], one["rule"]) for one in errors] == [("k", rule), ("minus", rule)]
+
+
 @pytest.mark.parametrize("coding", ["gzip", "br", "gzip, identity", "x" * 5000])
 async def test_a_packed_body_is_refused_and_its_header_named(
     client: httpx.AsyncClient, coding: str
