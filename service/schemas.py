@@ -137,7 +137,9 @@ class ImageQueryFields(QueryFields):
 
     choices: ClassVar[tuple[str, ...]] = ("image", "id", "vector")
 
-    image: str | None = Field(default=None, description="an image file in base64, or a data URL of one")
+    image: str | None = Field(
+        default=None, description="an image file in base64, or a data URL of one"
+    )
     id: str | None = Field(default=None, description="the id of an image of the gallery")
     vector: Vector | None = Field(default=None, description="an embedding of D values")
 
