@@ -11,6 +11,7 @@ from model.cascade import Explanation as Explained
 from model.cascade import Ranking
 from model.core.types import WAYS, Modality, RowArray, Way
 from model.rerankers.ordering import AppliedRerank
+from service import offers
 from service.cards import image_link, image_of
 from service.engine import SearchEngine
 from service.fates import Told
@@ -23,7 +24,6 @@ from service.schemas import (
     Explanation,
     IndexAnswer,
     ItemAnswer,
-    SearchFields,
 )
 
 MOST_DUPLICATES = 32
@@ -156,7 +156,8 @@ def index_answer(engine: SearchEngine, limits: Limits) -> IndexAnswer:
         encoder=EncoderAnswer.model_validate(manifest.encoder, from_attributes=True),
         counts=manifest.counts,
         accepts={way: engine.accepts(way) for way in WAYS},
-        options=list(SearchFields.model_fields),
+        options=offers.options(engine),
+        fields=offers.fields(engine),
         rerank=engine.cascade.second.modes,
         default_rerank=engine.cascade.second.default,
         lists=manifest.lists,

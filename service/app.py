@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from model.reverse_lists.redis_door import RedisDoor
 from service import handlers, openapi
@@ -18,10 +17,12 @@ from service.answer_cache import AnswerCache
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
 from service.evaluating import Evaluator
+from service.head import HeadAsGet
 from service.headers import CORS, security_headers
 from service.index_series import collectors
 from service.metrics import Metrics
 from service.middleware import BodyLimit, RequestScope
+from service.origins import Origins
 from service.patience import Patience
 from service.readiness import Readiness
 from service.request_log import RequestLog
@@ -135,8 +136,9 @@ def _surround(
     app.add_middleware(BodyLimit, max_bytes=most, max_together=together)
     app.add_middleware(Patience, body_seconds=settings.body_seconds)
     app.add_middleware(handlers.Rescue)
+    app.add_middleware(HeadAsGet)
     if settings.cors_origins:
-        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
+        app.add_middleware(Origins, allow_origins=settings.cors_origins, **CORS)
     if traces is not None:
         app.add_middleware(Traced, provider=traces)
     app.add_middleware(

@@ -45,7 +45,8 @@ def move_of(asked: Shift, limits: Limits) -> Move | None:
         TextRejectedError: one of them is empty or above a limit.
     """
     plus, minus = (
-        [checked_text(one, limits) for one in _texts(t)] for t in (asked.plus, asked.minus)
+        [checked_text(field, one, limits) for one in _texts(told)]
+        for field, told in (("plus", asked.plus), ("minus", asked.minus))
     )
     if not plus and not minus:
         return None

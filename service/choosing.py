@@ -12,6 +12,7 @@ from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
 from service.errors import DeadlineError
 from service.limits import Limits
+from service.noticing import of_filter
 from service.queries import Search
 from service.schemas import SearchFields
 
@@ -50,10 +51,11 @@ def filter_of(asked: Mapping[str, JsonValue] | None) -> Filter | None:
 
 async def prepare(
     dispatcher: Dispatcher, engine: SearchEngine, search: Search, limits: Limits
-) -> None:
+) -> list[str]:
     """Look a filter up beside the device's thread, for a new one may take seconds.
 
-    Where there is none, and not every item is to be ranked, there is nothing to do.
+    What comes back is what the answer should say of it. Where there is none, and not every item
+    is to be ranked, there is nothing to do.
 
     Raises:
         DeadlineError: the search's time was over before.
@@ -61,15 +63,20 @@ async def prepare(
     """
     cascade, direction, asked = engine.cascade, search.direction, search.options.wanted
     if asked is None and not search.options.exact:
-        return
+        return []
     try:
         async with asyncio.timeout_at(search.deadline):
             if cascade.knows(direction, asked):
                 selection = cascade.selection(direction, asked)
             else:
                 selection = await dispatcher.decode(cascade.selection, direction, asked)
+            if asked is None or len(selection):
+                notices = []
+            else:
+                notices = await dispatcher.decode(of_filter, engine, search, selection)
     except TimeoutError as error:
         raise DeadlineError("the filter was not looked up within the search's time") from error
     if search.options.exact:
         most = limits.max_exact
         check_limit("items of an exact search", len(selection), most, "limits.max_exact")
+    return notices

@@ -12,6 +12,7 @@ from model.artifact.items import Item
 from model.artifact.metadata import field_names
 from model.artifact.reader import Artifact, open_artifact
 from model.cascade import Cascade, SearchOptions
+from model.core.brief import brief
 from model.core.errors import DataFormatError, UnknownItemError
 from model.core.types import (
     CandidateBudget,
@@ -165,7 +166,7 @@ class SearchEngine:
         self.artifact.find(item_id)
         needed = NAMES[modality]
         raise UnknownItemError(
-            f"{item_id!r} is {NAMES[modality.other]}, the id of {needed} is needed"
+            f"{brief(item_id)} is {NAMES[modality.other]}, the id of {needed} is needed"
         )
 
     def family(self, modality: Modality, item_id: str, wanted: Modality) -> range:
@@ -219,14 +220,18 @@ class SearchEngine:
         """
         item = self._image_item(item_id)
         if item.image is None:
-            raise NoImageError(f"the index has no source file of image {item_id!r}")
+            raise NoImageError(f"the index has no source file of image {brief(item_id)}")
         source = item.image.inside(Path(self.artifact.manifest.gallery))
         if source is None:
-            raise NoImageError(f"image {item_id!r} has no source file inside the gallery's folder")
+            raise NoImageError(
+                f"image {brief(item_id)} has no source file inside the gallery's folder"
+            )
         try:
             data = source.read_bytes()
         except DataFormatError as error:
-            raise NoImageError(f"the source file of image {item_id!r} cannot be read") from error
+            raise NoImageError(
+                f"the source file of image {brief(item_id)} cannot be read"
+            ) from error
         return Picture(data, _media_type(data, item_id))
 
     def lookups(self) -> dict[Direction, dict[str, int]]:
@@ -241,7 +246,7 @@ class SearchEngine:
     def _image_item(self, item_id: str) -> Item:
         item = self.item(item_id)
         if item.modality is not Modality.IMAGE:
-            raise NoImageError(f"{item_id!r} is a caption, captions have no picture")
+            raise NoImageError(f"{brief(item_id)} is a caption, captions have no picture")
         return item
 
     def _stored(self, modality: Modality, row: int) -> FloatArray:
@@ -260,4 +265,4 @@ def _media_type(data: bytes, item_id: str) -> str:
     for signature, media_type in SIGNATURES.items():
         if data.startswith(signature):
             return media_type
-    raise NoImageError(f"the source file of image {item_id!r} is no picture any more")
+    raise NoImageError(f"the source file of image {brief(item_id)} is no picture any more")

@@ -11,6 +11,7 @@ import numpy as np
 from fastapi import Response
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from model.core.brief import brief
 from service.errors import BrokenMsgpackError, NotAcceptableError
 
 FLOAT_BYTES = 4
@@ -47,7 +48,7 @@ def accepted(header: str) -> Form:
     best = max(Form, key=lambda form: _liking(form, ranges))
     if _liking(best, ranges) <= 0:
         raise NotAcceptableError(
-            f"answers are given as {' or '.join(Form)}, the header Accept takes {header[:80]!r}"
+            f"answers are given as {' or '.join(Form)}, the header Accept takes {brief(header)}"
         )
     return best
 
@@ -112,11 +113,11 @@ def _plain(value: object, name: str) -> object:
             got = f"{len(value)} bytes" if isinstance(value, bytes) else type(value).__name__
             raise BrokenMsgpackError(
                 "a body holds what JSON has, and bytes as a `vector` of float32 values or as an "
-                f"`image`, got {got} as {name!r}"
+                f"`image`, got {got} as {brief(name)}"
             )
 
 
 def _key(key: object) -> str:
     if not isinstance(key, str):
-        raise BrokenMsgpackError(f"names of fields are texts, got {key!r}")
+        raise BrokenMsgpackError(f"names of fields are texts, got {brief(key)}")
     return key

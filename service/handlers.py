@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -9,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from model.core.brief import shortened
 from model.core.errors import MeetError
 from service.errors import (
     BodyTooLargeError,
@@ -81,8 +83,16 @@ async def on_http(request: Request, error: Exception) -> Response:
     status, headers = 500, None
     if isinstance(error, HTTPException):
         status, headers = error.status_code, error.headers
-    detail = f"{request.method} {request.url.path}: {http_kind(status).title.lower()}"
-    return problem_response(request, http_kind(status), detail, headers=headers)
+    asked = shortened(f"{request.method} {request.url.path}")
+    detail = f"{asked}: {http_kind(status).title.lower()}"
+    return problem_response(request, http_kind(status), detail, headers=_allowing(headers))
+
+
+def _allowing(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The same; what answers GET answers HEAD, too."""
+    if headers is None or headers.get("Allow") != "GET":
+        return headers
+    return {**headers, "Allow": "GET, HEAD"}
 
 
 async def on_disconnect(request: Request, _: Exception) -> Response:

@@ -31,7 +31,7 @@ def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
 
 # What pages of the origins that the settings name may send, and read of answers.
 CORS: Mapping[str, Any] = {
-    "allow_methods": ("GET", "POST"),
+    "allow_methods": ("GET", "HEAD", "POST"),
     "allow_headers": ("Authorization", "Content-Type", "X-API-Key", "X-Request-ID", "traceparent"),
     "expose_headers": (
         "X-Request-ID",

@@ -3,22 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from reprlib import Repr
 from typing import Any
 
 from fastapi import Request, Response
 
 from model.core import errors as core
+from model.core.brief import brief, shortened
 from model.core.errors import MeetError
 from service import errors
 from service.errors import Violation
 from service.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
-
-_brief = Repr()
-_brief.maxstring = _brief.maxother = _brief.maxlong = 80
-_brief.maxlist = _brief.maxdict = 4
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,7 @@ BARE = (
     HTTPStatus.NOT_FOUND,
     HTTPStatus.METHOD_NOT_ALLOWED,
     HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
 )
 INTERNAL = Kind(500, "internal", "Something went wrong on the server")
 _TABLE: Mapping[type[MeetError], tuple[int, str]] = {
@@ -124,7 +121,7 @@ def document(
         title=kind.title,
         status=kind.status,
         detail=detail,
-        instance=request.url.path,
+        instance=shortened(request.url.path),
         code=kind.code,
         request_id=request_id_of(request),
         errors=list(violations) or None,
@@ -133,6 +130,6 @@ def document(
 
 def violation(entry: Mapping[str, Any]) -> Violation:
     """One entry of a pydantic error list as field, rule and (shortened) value."""
-    field = ".".join(str(part) for part in entry["loc"]) or "body"
+    field = shortened(".".join(str(part) for part in entry["loc"])) or "body"
     rule = str(entry["msg"]).removeprefix("Value error, ")
-    return Violation(field=field, rule=rule, value=_brief.repr(entry.get("input")))
+    return Violation(field=field, rule=rule, value=brief(entry.get("input")))

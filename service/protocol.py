@@ -1,6 +1,7 @@
 """HTTP/1.1 on a connection: uvicorn's own, with a bound on how long a request's head may take."""
 
 import asyncio
+import sys
 import uuid
 from collections.abc import Callable
 from http import HTTPStatus
@@ -12,6 +13,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from service.headers import encoded, security_headers
 from service.problems import MEDIA_TYPE, http_kind
 from service.schemas import Problem
+
+HEAD_BYTES = 65_536
+LINGER_SECONDS = 2.0
+LARGE_HEAD = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
 class JoinedHead(h11.Connection):
@@ -48,6 +53,7 @@ class PatientProtocol(H11Protocol):
         super().__init__(*args, **kwargs)
         self.conn = JoinedHead()
         self._head_timer: asyncio.TimerHandle | None = None
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for the first head."""
@@ -56,6 +62,8 @@ class PatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Let the head's time go on from its first byte until it is whole."""
+        if self._refused:
+            return  # what is still being sent is not looked at
         super().data_received(data)
         if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
             self._await_head()
@@ -69,7 +77,11 @@ class PatientProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """A problem document for what is no HTTP; nothing can follow on this connection."""
-        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+        error = sys.exception()  # the parser's, which this is called for
+        if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == LARGE_HEAD:
+            self._refuse(LARGE_HEAD, f"a request's head takes at most {HEAD_BYTES} bytes, got more")
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def _await_head(self) -> None:
         if self._head_timer is None:
@@ -99,7 +111,13 @@ class PatientProtocol(H11Protocol):
         response = h11.Response(status_code=status, headers=headers, reason=status.phrase.encode())
         for event in (response, h11.Data(data=content), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        if status is not LARGE_HEAD:
+            self.transport.close()
+            return
+        # Closed while its head is still on the way, a caller would lose the answer with it.
+        self._refused = True
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
 def patient(header_seconds: float, refused: Callable[[str], None]) -> type[PatientProtocol]:

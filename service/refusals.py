@@ -1,10 +1,10 @@
-"""Entries of a list that break a rule, kept so that each fails alone."""
+"""What breaks a rule of a union: an entry kept so that it fails alone, a field under one rule."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import ValidationError, ValidatorFunctionWrapHandler
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 # What the members of an entry's union are called where they do not fit.
 OTHER_KINDS = {"str", "is-instance[Refused]"}
@@ -23,6 +23,18 @@ def or_refused(entry: Any, check: ValidatorFunctionWrapHandler) -> Any:  # noqa:
         return check(entry)
     except ValidationError as error:
         return Refused(_told(entry, error))
+
+
+def one_rule(rule: str) -> Callable[[Any, ValidatorFunctionWrapHandler], Any]:
+    """A check of a field that may be of several kinds: one rule, instead of one for each kind."""
+
+    def check(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 - pydantic's
+        try:
+            return inner(value)
+        except ValidationError:
+            raise PydanticCustomError("union", "{rule}", {"rule": rule}) from None
+
+    return check
 
 
 def _told(entry: object, error: ValidationError) -> list[ErrorDetails]:

@@ -19,7 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 from model.core.types import CandidateBudget, Fate, Frozen, InputKind, Modality, RerankMode, Way
 from service.errors import Violation
 from service.limits import Limits
-from service.refusals import Refused, or_refused
+from service.refusals import Refused, one_rule, or_refused
 
 MAX_VECTOR_VALUES = 65_536
 MAX_TEXTS = 16
@@ -28,7 +28,10 @@ WEIGHT = 0.5
 Vector = Annotated[
     list[FiniteFloat], Field(min_length=1, max_length=MAX_VECTOR_VALUES, fail_fast=True)
 ]
-Texts: TypeAlias = str | Annotated[list[str], Field(max_length=MAX_TEXTS)]
+Texts = Annotated[
+    str | Annotated[list[str], Field(max_length=MAX_TEXTS)],
+    WrapValidator(one_rule(f"Input should be a text or a list of at most {MAX_TEXTS} texts")),
+]
 Weight = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 
@@ -49,8 +52,8 @@ class SearchFields(Frozen):
     timeout_ms: int | None = Field(
         default=None,
         ge=1,
-        description="time for the answer, at most the index's `limits.max_timeout_ms`, which is "
-        "also the default; where it is short the answer says in `degraded` what was left out",
+        description="time for the answer, up to the index's `limits.max_timeout_ms`, which is also "
+        "the default; where it is short the answer says in `degraded` what was left out",
     )
     offset: int = Field(
         default=0,
@@ -112,8 +115,10 @@ class QueryFields(Shift):
     def _has_one_query(self) -> Self:
         given = [name for name in self.choices if getattr(self, name) is not None]
         if len(given) != 1:
+            told = " and ".join(f"`{name}`" for name in given)
+            got = f"{told} were given" if given else "none was given"
             wanted = ", ".join(f"`{name}`" for name in self.choices)
-            raise ValueError(f"exactly one of {wanted} is needed, got {len(given)}")
+            raise ValueError(f"exactly one of {wanted} is needed, {got}")
         return self
 
 
@@ -132,7 +137,9 @@ class ImageQueryFields(QueryFields):
 
     choices: ClassVar[tuple[str, ...]] = ("image", "id", "vector")
 
-    image: str | None = Field(default=None, description="an image file in base64")
+    image: str | None = Field(
+        default=None, description="an image file in base64, or a data URL of one"
+    )
     id: str | None = Field(default=None, description="the id of an image of the gallery")
     vector: Vector | None = Field(default=None, description="an embedding of D values")
 
@@ -199,6 +206,12 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+Rank = Annotated[
+    int, Field(description="0-based: the best of all hits has 0, the first of a page its `offset`")
+]
+StageRank = Annotated[int, Field(description="0-based: 0 is the best of the stage")]
+
+
 class Explanation(Answer):
     """What each stage made of a hit; ranks are 0-based."""
 
@@ -214,17 +227,17 @@ class Explanation(Answer):
     expansion: float | None = Field(
         default=None, description="left out where no pairs of a bank were asked"
     )
-    rank_after_hash: int
-    rank_after_pq: int
-    rank_after_rerank: int
+    rank_after_hash: StageRank
+    rank_after_pq: StageRank
+    rank_after_rerank: StageRank
 
 
 class Hit(Answer):
     """One item found: rank 0 is best, a higher score is better."""
 
     id: str
-    rank: int
-    score: float
+    rank: Rank
+    score: float = Field(description="higher is better; comes from whatever `rerank` names")
     caption: str | None = None
     image: str | None = Field(default=None, description="path of the picture on this server")
     calibrated: float | None = Field(
@@ -281,6 +294,11 @@ class SearchAnswer(Answer):
         description="what the time did not allow, in the order it is given up: the re-ranking "
         "asked for, the relationship, the exact search, the number of candidates"
     )
+    notices: list[str] | None = Field(
+        default=None,
+        description="what of the search meant nothing here: a metadata field that no item has, a "
+        "text of which the encoder knows no word; left out where there is nothing to say",
+    )
     hits: list[Hit]
     milliseconds: dict[str, float] = Field(
         description="time of each stage: decode, queue, encode, hash, pq, rerank, and total"
@@ -323,6 +341,11 @@ class IndexAnswer(Answer):
         description="query fields by direction; inside one modality, `id` by /search/similar"
     )
     options: list[str] = Field(description="fields that every search takes beside its query")
+    fields: dict[str, list[str]] = Field(
+        default={},
+        description="all fields of a search by its route, those that say the query first; an empty "
+        "list is a search that this index cannot answer",
+    )
     rerank: list[RerankMode] = Field(description="modes that can be asked for")
     default_rerank: RerankMode
     lists: str = Field(description="where reverse lists come from: stored or lazy")

@@ -15,7 +15,7 @@ from service import notes
 from service.answer_cache import AnswerCache, AnswerKey
 from service.answers import search_answer, timed
 from service.asked import Asked, Several, entries, move_of
-from service.checks import base64_bytes, check_limit, checked_text
+from service.checks import check_limit, checked_text, image_bytes
 from service.choosing import check_choice, filter_of, prepare
 from service.dispatcher import Dispatcher
 from service.engine import SearchEngine
@@ -24,6 +24,7 @@ from service.halving import Outcome
 from service.jobs import Found
 from service.limits import Limits
 from service.metrics import Metrics
+from service.noticing import of_texts
 from service.problems import violation
 from service.queries import ImageQuery, Query, Search, StoredQuery, TextQuery, VectorQuery
 from service.refusals import Refused
@@ -62,8 +63,9 @@ class Searcher:
         ready = await self._ready(way, asked, self._deadline(asked), self.limits.max_pixels)
         if (kept := await self._kept(ready)) is not None:
             return kept
-        await prepare(self.dispatcher, self.engine, ready.search, self.limits)
-        return self._answer(ready, await self.dispatcher.search(ready.search, self.engine))
+        notices = await prepare(self.dispatcher, self.engine, ready.search, self.limits)
+        found = await self.dispatcher.search(ready.search, self.engine)
+        return self._answer(ready, found, notices)
 
     async def several(self, way: Way, asked: Several) -> list[Outcome[Answer]]:
         """The answer to each query of one call, or why it has none; all wait at once, or none.
@@ -73,7 +75,7 @@ class Searcher:
             QueueFullError: too much waits for so many more.
         """
         parts = entries(asked)
-        check_limit("queries", len(parts), self.limits.max_queries)
+        check_limit("queries", len(parts), self.limits.max_queries, "limits.max_queries")
         self._check(way, asked)
         self.dispatcher.require_room(len(parts))
         return await self._answer_all(await self._all_ready(way, parts, self._deadline(asked)))
@@ -112,11 +114,12 @@ class Searcher:
             for part, answer in zip(parts, kept, strict=True)
             if isinstance(part, _Ready) and answer is None
         ]
+        notices: list[str] = []
         if asked:  # all of them share one filter
-            await prepare(self.dispatcher, self.engine, asked[0].search, self.limits)
+            notices = await prepare(self.dispatcher, self.engine, asked[0].search, self.limits)
         found = await self.dispatcher.search_all([one.search for one in asked], self.engine)
         told = iter(
-            one if isinstance(one, Exception) else self._answer(ready, one)
+            one if isinstance(one, Exception) else self._answer(ready, one, notices)
             for ready, one in zip(asked, found, strict=True)
         )
         return [next(told) if answer is None else answer for answer in kept]
@@ -139,9 +142,9 @@ class Searcher:
                 return StoredQuery(str(asked.id), way.query)
             case TextSearch(query=str(text)):
                 self.engine.encoder.require(InputKind.TEXT)
-                return TextQuery(checked_text(text, self.limits))
+                return TextQuery(checked_text("query", text, self.limits))
             case ImageSearch(image=str(text)):
-                return await self._image(lambda: base64_bytes(text), deadline, pixels)
+                return await self._image(lambda: image_bytes(text), deadline, pixels)
             case ImageUpload():
                 return await self._image(lambda: asked.image, deadline, pixels)
             case _:
@@ -171,18 +174,19 @@ class Searcher:
     async def _kept_or_failed(self, part: Outcome[_Ready]) -> Outcome[Answer] | None:
         return part if isinstance(part, Exception) else await self._kept(part)
 
-    def _answer(self, ready: _Ready, found: Found) -> Answer:
+    def _answer(self, ready: _Ready, found: Found, notices: Sequence[str]) -> Answer:
         spent = {**found.milliseconds, **ready.total()}
         self.metrics.search(ready.search.direction, spent, found.degraded)
         notes.current().search(ready.search, spent, found)
         answer = search_answer(ready.search, found, spent)
+        if told := [*of_texts(self.engine, ready.search), *notices]:
+            answer["notices"] = told
         self.answers.put(ready.key, answer)
         return answer
 
     def _deadline(self, search: SearchFields) -> float:
         """When the answer is due, on the monotonic clock."""
-        most = self.limits.max_timeout_ms
-        return monotonic() + min(search.timeout_ms or most, most) / 1000
+        return monotonic() + (search.timeout_ms or self.limits.max_timeout_ms) / 1000
 
     def _options(self, way: Way, search: SearchFields) -> SearchOptions:
         budget, count = self.engine.budget, search.candidates
@@ -204,8 +208,10 @@ class Searcher:
 
     def _check(self, way: Way, search: SearchFields) -> None:
         """Refuse what the limits or the gallery do not allow, before anything is encoded."""
-        check_limit("k", search.k, self.limits.max_k)
-        check_limit("candidates", search.candidates or 0, self.limits.max_candidates)
+        limits, candidates, time_out = self.limits, search.candidates, search.timeout_ms
+        check_limit("k", search.k, limits.max_k, "limits.max_k")
+        check_limit("candidates", candidates or 0, limits.max_candidates, "limits.max_candidates")
+        check_limit("timeout_ms", time_out or 0, limits.max_timeout_ms, "limits.max_timeout_ms")
         self.engine.require_candidates(way)
         check_choice(self.engine, way, search, self.limits)
         self.engine.cascade.second.mode_of(way, search.rerank)

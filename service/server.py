@@ -8,7 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service import logs
-from service.protocol import patient
+from service.protocol import HEAD_BYTES, patient
 from service.settings import ServiceSettings
 
 
@@ -42,6 +42,7 @@ def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=patient(settings.header_seconds, app.state.metrics.problem),
+        h11_max_incomplete_event_size=HEAD_BYTES,
         lifespan="on",
         log_level="warning",
         log_config=None,

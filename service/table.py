@@ -15,9 +15,10 @@ HEAD = ("rank", "score", "id", "found")
 
 def table(answer: SearchAnswer, picture_of: Callable[[Hit], str | None], width: int | None) -> str:
     """A line for each hit, its explanation below, within `width` columns where there are 40."""
-    fates = [_fate(one) for one in answer.why_not or ()]
+    notices = [f"note: {plain(one)}" for one in answer.notices or ()]
+    after = [*notices, *(_fate(one) for one in answer.why_not or ())]
     if not answer.hits:
-        return "\n".join(["no hits", *fates]) + "\n"
+        return "\n".join(["no hits", *after]) + "\n"
     rows = [_cells(hit, picture_of) for hit in answer.hits]
     widths = [max(map(columns, column)) for column in zip(HEAD, *rows, strict=True)]
     room = None if width is None else max(width, LEAST_WIDTH)
@@ -26,7 +27,7 @@ def table(answer: SearchAnswer, picture_of: Callable[[Hit], str | None], width: 
         lines.append(_line(row, widths, room))
         if hit.explanation is not None:
             lines.append(_explained(hit.explanation, room))
-    return "\n".join([*lines, *fates]) + "\n"
+    return "\n".join([*lines, *after]) + "\n"
 
 
 def _fate(told: WhyNot) -> str:

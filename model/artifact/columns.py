@@ -66,6 +66,12 @@ class Column:
         parts = (self.absent, self.truths, self.integers, self.reals, self.texts)
         return sum(part.nbytes for part in parts) + int(self.dictionary.nbytes)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no item has a value that a condition could compare."""
+        stores = (self.truths, self.integers, self.reals, self.texts)
+        return not any(len(store.values) for store in stores)
+
     def mask(self, condition: Condition, n_items: int) -> Mask:
         """Which items (N,) fulfil the condition."""
         mask = np.zeros(n_items, np.bool_)

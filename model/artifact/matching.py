@@ -41,6 +41,22 @@ class ItemMatcher:
             whole &= self._mask(condition)
         return whole
 
+    def unknown(self, asked: Filter) -> tuple[str, ...]:
+        """Fields that a filter wants a value of and that no item has one in."""
+        wanted = [one for one in asked.conditions if not one.takes_nothing]
+        return tuple(one.field for one in wanted if self._is_empty(one.field))
+
+    def _is_empty(self, field: str) -> bool:
+        return field != ID_FIELD and all(self._column(one, field).is_empty for one in self._told)
+
+    @property
+    def _told(self) -> list[ItemTable]:
+        """The tables that hold metadata of these items: their images', and their own."""
+        if self.images is None:
+            return [self.items]
+        _, count = self.items.partners()
+        return [self.images] if count.all() else [self.images, self.items]
+
     def _mask(self, condition: Condition) -> Mask:
         if condition.field == ID_FIELD:
             return self._mask_of_ids(condition)
@@ -64,12 +80,15 @@ class ItemMatcher:
 
     def _own(self, items: ItemTable, condition: Condition) -> Mask:
         """Which items of a table fulfil a condition by their own metadata."""
-        key = (items.modality, condition.field)
+        return self._column(items, condition.field).mask(condition, len(items))
+
+    def _column(self, items: ItemTable, field: str) -> Column:
+        key = (items.modality, field)
         column = self.columns.get(key)
         if column is None:
-            column = read_column(items.metadata, condition.field)
+            column = read_column(items.metadata, field)
             self.columns.put(key, column)
-        return column.mask(condition, len(items))
+        return column
 
 
 def matchers_of(artifact: Artifact) -> dict[Modality, ItemMatcher]:

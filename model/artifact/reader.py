@@ -21,6 +21,7 @@ from model.artifact.manifest import ListsKind, Manifest
 from model.artifact.neighbours import NeighbourTable
 from model.artifact.store import VersionStore
 from model.artifact.thumbnails import Thumbnails
+from model.core.brief import brief
 from model.core.errors import (
     ArtifactError,
     EncoderMismatchError,
@@ -106,7 +107,7 @@ class Artifact:
             row = side.items.row(item_id)
             if row is not None:
                 return modality, row
-        raise UnknownItemError(f"this index holds no item {item_id!r}")
+        raise UnknownItemError(f"this index holds no item {brief(item_id)}")
 
     def thumbnail(self, row: int) -> bytes | None:
         """The WebP thumbnail of an image row, None where there is none."""

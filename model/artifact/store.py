@@ -11,6 +11,7 @@ from pathlib import Path
 from model.artifact.digests import DigestTable, check_contents, check_sizes, record_verified
 from model.artifact.files import rename_durably, replace_file
 from model.artifact.layout import RootLayout
+from model.core.brief import brief
 from model.core.errors import ArtifactError, VersionNotFoundError
 
 KEEP_VERSIONS = 3
@@ -49,7 +50,7 @@ class VersionStore:
         if wanted not in self.names():
             known = ", ".join(self.names()) or "none"
             raise VersionNotFoundError(
-                f"{self.layout.root} has no version {wanted!r}, it has {known}"
+                f"{self.layout.root} has no version {brief(wanted)}, it has {known}"
             )
         return wanted
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
+from model.core.brief import brief, shortened
 from model.core.errors import FilterRejectedError
 
 Scalar: TypeAlias = bool | int | float | str | None
@@ -67,6 +68,11 @@ class Condition:
     field: str
     terms: tuple[Term, ...]
 
+    @property
+    def takes_nothing(self) -> bool:
+        """Whether a term names null: a field that is not there may be what is looked for."""
+        return any(value.kind is Kind.NOTHING for term in self.terms for value in term.values)
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -94,35 +100,34 @@ class Filter:
 
 
 def _condition(field: str, asked: object) -> Condition:
+    place = f"filter `{shortened(field)}`"
     if not isinstance(asked, Mapping):
         asked = {Operator.EQ.value: asked}
     if not asked:
         known = ", ".join(f"`{one}`" for one in Operator)
-        raise FilterRejectedError(f"filter `{field}` needs at least one of {known}, got none")
+        raise FilterRejectedError(f"{place} needs at least one of {known}, got none")
     condition = Condition(field, tuple(_term(field, name, asked[name]) for name in sorted(asked)))
     bounds = [one.values[0].kind for one in condition.terms if one.operator.is_range]
     if len(set(bounds)) > 1:
         got = " and ".join(f"a {kind}" for kind in bounds)
-        raise FilterRejectedError(f"filter `{field}` needs bounds of one kind, got {got}")
+        raise FilterRejectedError(f"{place} needs bounds of one kind, got {got}")
     if field == ID_FIELD and bounds:
-        raise FilterRejectedError(f"filter `{field}` takes `eq` and `in`, got a range")
+        raise FilterRejectedError(f"{place} takes `eq` and `in`, got a range")
     return condition
 
 
 def _term(field: str, name: str, asked: object) -> Term:
     if name not in tuple(Operator):
         known = ", ".join(Operator)
-        raise FilterRejectedError(f"filter `{field}` takes {known}, got {name!r}")
-    operator, place = Operator(name), f"filter `{field}.{name}`"
+        raise FilterRejectedError(f"filter `{shortened(field)}` takes {known}, got {brief(name)}")
+    operator, place = Operator(name), f"filter `{shortened(field)}.{name}`"
     if operator is not Operator.IN:
         value = _value(place, asked)
         if operator.is_range and value.kind not in ORDERED:
-            raise FilterRejectedError(f"{place} needs a number or a text, got {_shown(asked)}")
+            raise FilterRejectedError(f"{place} needs a number or a text, got {brief(asked)}")
         return Term(operator, (value,))
     if not isinstance(asked, list | tuple) or not asked:
-        raise FilterRejectedError(
-            f"{place} needs a list of at least one value, got {_shown(asked)}"
-        )
+        raise FilterRejectedError(f"{place} needs a list of at least one value, got {brief(asked)}")
     return Term(operator, tuple(dict.fromkeys(_value(place, one) for one in asked)))
 
 
@@ -140,14 +145,8 @@ def _value(place: str, asked: object) -> Value:
             return Value(Kind.NUMBER, asked)
         case _:
             raise FilterRejectedError(
-                f"{place} needs a text, a finite number, a truth value or null, got {_shown(asked)}"
+                f"{place} needs a text, a finite number, a truth value or null, got {brief(asked)}"
             )
-
-
-def _shown(value: object) -> str:
-    """The value, shortened."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def fulfils(condition: Condition, found: object) -> bool:

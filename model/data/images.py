@@ -3,7 +3,8 @@
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import (
@@ -17,11 +18,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from model.core.errors import ImageRejectedError
+from model.core.errors import DataFormatError, ImageRejectedError
 from model.data.image_limits import ImageLimits
 from model.data.records import ImageRef
 
-Opener = Callable[[io.BytesIO], ImageFile.ImageFile]
+Opener: TypeAlias = type[ImageFile.ImageFile]
 
 # The decoders are named one by one: no registry, so nobody's import can add a format, and none of
 # the size warnings that PIL's own opening gives before the limits here are asked.
@@ -72,14 +73,25 @@ _UPRIGHT = {
 }
 
 
-def load_image(ref: ImageRef, limits: ImageLimits) -> Image.Image:
+def load_image(ref: ImageRef, limits: ImageLimits, folder: Path | None = None) -> Image.Image:
     """The image that a record names, as `decode_image` gives it.
+
+    With a folder nothing outside of it is read, whatever links lead there.
 
     Raises:
         DataFormatError: the file cannot be read.
-        ImageRejectedError: it holds no image that the limits allow.
+        ImageRejectedError: it lies outside the folder, or holds no image that the limits allow.
     """
-    return decode_image(ref.read_bytes(limits.max_bytes + 1), limits)
+    kept = ref if folder is None else _inside(ref, folder)
+    return decode_image(kept.read_bytes(limits.max_bytes + 1), limits)
+
+
+def _inside(ref: ImageRef, folder: Path) -> ImageRef:
+    if (kept := ref.inside(folder)) is not None:
+        return kept
+    if ref.path.is_file():
+        raise ImageRejectedError(f"links out of the gallery's folder are not followed: {ref.path}")
+    raise DataFormatError(f"{ref.path} is no file that can be read")
 
 
 def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
@@ -101,7 +113,7 @@ def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:
     except _BOMBS as error:
         raise _too_large(limits, "more") from error
     except _BROKEN as error:
-        raise ImageRejectedError(f"the image is broken or cut short: {error}") from error
+        raise ImageRejectedError(f"the {image.format} file is broken or cut short") from error
     upright.info.clear()
     return upright
 
@@ -119,7 +131,7 @@ def _opened(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     except _BOMBS as error:
         raise _too_large(limits, "more") from error
     except _BROKEN as error:
-        raise ImageRejectedError(f"the image's header is broken: {error}") from error
+        raise ImageRejectedError(f"the {opener.format} file's header is broken") from error
 
 
 def _canvas(data: bytes) -> tuple[int, int]:

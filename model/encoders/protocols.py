@@ -65,6 +65,14 @@ class TextEncoder(Protocol):
         """Unit embeddings (B, D)."""
 
 
+@runtime_checkable
+class WordReader(Protocol):
+    """A text encoder that reads whole words, some of which mean nothing to it."""
+
+    def knows(self, text: str) -> bool:
+        """Whether any word of the text means something to it."""
+
+
 @dataclass(frozen=True)
 class Encoder:
     """Both towers under one identity; a tower that is missing accepts nothing."""
@@ -84,6 +92,10 @@ class Encoder:
             raise UnsupportedInputError(
                 f"encoder {self.identity.name!r} accepts {accepted}, got {kind.value}"
             )
+
+    def knows(self, text: str) -> bool:
+        """Whether any of the text is understood; parts of words always are, whole words may not."""
+        return self.text.knows(text) if isinstance(self.text, WordReader) else True
 
     def encode_images(self, images: Sequence[Image.Image]) -> FloatArray:
         """Unit embeddings (B, D) of RGB images.

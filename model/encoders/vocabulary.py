@@ -3,9 +3,10 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import assert_never
 
@@ -73,15 +74,32 @@ class Vocabulary:
     def ids(self, text: str, max_words: int) -> list[int]:
         """Ids of the first words of a text; a text without words is one unknown word."""
         table: dict[str, int] = self.__dict__["_ids"]
+        words = self._words(text, max_words)
         match self.rule:
             case WordRule.PLAIN:
-                found = [table.get(word, UNKNOWN) for word in words_of(text)[:max_words]]
-                return found or [UNKNOWN]
+                return [table.get(word, UNKNOWN) for word in words] or [UNKNOWN]
             case WordRule.RELEASED:
-                words = [START_WORD, *treebank_words(text)[: max_words - 2], END_WORD]
-                return [table.get(word, table[UNKNOWN_WORD]) for word in words]
+                framed = [START_WORD, *words, END_WORD]
+                return [table.get(word, table[UNKNOWN_WORD]) for word in framed]
             case _:
                 assert_never(self.rule)
+
+    def _words(self, text: str, max_words: int) -> Iterator[str]:
+        """The words of a text that are read; none is looked for before it is asked for."""
+        match self.rule:
+            case WordRule.PLAIN:
+                found = (word.group() for word in _WORD.finditer(text.lower()))
+                return islice(found, max_words)
+            case WordRule.RELEASED:
+                return islice(treebank_words(text), max(0, max_words - 2))
+            case _:
+                assert_never(self.rule)
+
+    def knows(self, text: str, max_words: int) -> bool:
+        """Whether one of the first words of a text is known; punctuation says nothing."""
+        table: dict[str, int] = self.__dict__["_ids"]
+        spoken = self._words(text, max_words)
+        return any(word in table and any(map(str.isalnum, word)) for word in spoken)
 
     def save(self, path: Path) -> None:
         """Write the words as JSON."""

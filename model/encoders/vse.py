@@ -120,6 +120,13 @@ class VSETextEncoder:
         """TEXT."""
         return frozenset({InputKind.TEXT})
 
+    def knows(self, text: str) -> bool:
+        """Whether a word of the text is in the BiGRU's vocabulary; a transformer reads pieces."""
+        words = self.parts.words
+        if not isinstance(words, WordTable):
+            return True
+        return words.vocabulary.knows(text, words.max_words)
+
     def encode_texts(self, texts: Sequence[str]) -> FloatArray:
         """Unit embeddings (B, D); texts of like length share a block."""
         out = np.empty((len(texts), self.parts.config.embedding_dim), np.float32)

@@ -61,6 +61,13 @@ export function createAsk(index, pictures, { ask, refuse }) {
         detail: reasons(index, true, false),
         code: "no_captions",
       });
+    // A file whose kind nobody knows may still be a picture: the server looks into it.
+    if (chosen.type && !chosen.type.startsWith("image/"))
+      return refuse({
+        title: "That was no picture file",
+        detail: `${chosen.name || "The file"} is ${chosen.type}: take a JPEG, PNG, WebP, GIF or BMP.`,
+        code: "no_picture",
+      });
     const most = index.limits.max_body_bytes;
     if (chosen.size > most) {
       const detail = `A picture takes at most ${megabytes(most)}, this one has ${megabytes(chosen.size)}.`;
@@ -72,7 +79,7 @@ export function createAsk(index, pictures, { ask, refuse }) {
   function preview(query) {
     if (local) URL.revokeObjectURL(local);
     local = query.kind === "upload" ? URL.createObjectURL(query.file) : null;
-    if (local) return h("img", { src: local, alt: "" });
+    if (local) return drawn(local, "");
     // A caption has no picture of its own.
     if (query.direction.startsWith("text-")) return null;
     return pictures.of(`items/${encodeURIComponent(query.id)}/image`, { alt: "" });
@@ -113,11 +120,18 @@ export function createAsk(index, pictures, { ask, refuse }) {
     /** The query's picture, for beside its answers; null for words. */
     picture: (query) =>
       query.kind === "upload"
-        ? h("img", { src: local, alt: named(query) })
+        ? drawn(local, named(query))
         : query.direction?.startsWith("image-to-")
           ? pictures.of(`items/${encodeURIComponent(query.id)}/image`, { alt: named(query) })
           : null,
   };
+}
+
+/** The picture of a file, or a drawing in its place where the file holds none. */
+function drawn(src, alt) {
+  const image = h("img", { src, alt });
+  image.addEventListener("error", () => image.replaceWith(h("span", { class: "tile" }, icon("image"))));
+  return image;
 }
 
 /** One line under the box, or none. */

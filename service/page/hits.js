@@ -42,7 +42,7 @@ export function createHits(place, index, pictures, { open, ask }) {
   }
 
   function picture(hit) {
-    const name = `Picture ${hit.rank + 1}: ${hit.id}`;
+    const name = `Picture, rank ${hit.rank + 1}: ${hit.id}`;
     return h(
       "button",
       {
@@ -55,7 +55,7 @@ export function createHits(place, index, pictures, { open, ask }) {
       h(
         "span",
         { class: "line" },
-        h("span", { class: "rank" }, String(hit.rank + 1)),
+        rank(hit),
         h("span", { class: "name" }, hit.id),
         ...marks(hit),
         h("span", { class: "score" }, score(hit)),
@@ -67,7 +67,7 @@ export function createHits(place, index, pictures, { open, ask }) {
     return h(
       "button",
       { type: "button", class: "open", onclick: () => open(hit) },
-      h("span", { class: "rank" }, String(hit.rank + 1)),
+      rank(hit),
       hit.image && h("span", { class: "frame" }, pictures.of(hit.image, { alt: "" })),
       h("span", { class: "words" }, hit.caption ?? hit.id),
       ...marks(hit),
@@ -98,6 +98,14 @@ function marks({ same_image: own, duplicates = [], n_duplicates: count = duplica
     count > 0 && h("span", { class: "mark-near", title: `${count} near-duplicates` }, `+${count}`),
   ];
 }
+
+/** A rank as people count, from 1; answers of the API count from 0. */
+const rank = (hit) =>
+  h(
+    "span",
+    { class: "rank", title: `Rank ${hit.rank + 1}${hit.rank === 0 ? ", the best" : ""}` },
+    `#${hit.rank + 1}`,
+  );
 
 /** A score as people read it. */
 export const score = (hit) => hit.score.toFixed(3);

@@ -9,6 +9,7 @@ import { createHits } from "./hits.js";
 import { createInspector } from "./inspector.js";
 import { listen } from "./keys.js";
 import { createOptions } from "./options.js";
+import { covering, joined } from "./pages.js";
 import { createPast } from "./past.js";
 import { createPictures } from "./pictures.js";
 import { problemPanel } from "./problems.js";
@@ -71,21 +72,24 @@ function assembled(index) {
     () => parts.query && go(parts.query, { replace: true }),
   );
   const inspector = createInspector(byId("inspector"), (ids) =>
-    go(parts.query, { replace: true, why: ids }),
+    go(parts.query, { replace: true, why: ids, depth: shownHits() }),
   );
   listen({ text: byId("text"), hits: byId("hits"), focusBox: ask.focus, cancel });
   byId("inspect").addEventListener("click", () =>
-    go(parts.query, { replace: true, inspect: !inspects() }),
+    go(parts.query, { replace: true, inspect: !inspects(), depth: shownHits() }),
   );
   byId("cancel").addEventListener("click", cancel);
   byId("further").addEventListener("click", further);
-  addEventListener("popstate", follow);
+  addEventListener("popstate", () => follow());
   showGallery(index);
   return { index, hits, detail, past, ask, options, inspector, query: null, answer: null };
 }
 
-/** Put a query into the address, then do what the address says. */
-function go(query, { replace = false, inspect = inspects(), why = replace ? whys() : [] } = {}) {
+/** Put a query into the address, then do what the address says, with at least `depth` hits. */
+function go(
+  query,
+  { replace = false, inspect = inspects(), why = replace ? whys() : [], depth = 0 } = {},
+) {
   const parameters = new URLSearchParams();
   const state = writeQuery(query, parameters);
   parts.options.write(parameters);
@@ -94,11 +98,11 @@ function go(query, { replace = false, inspect = inspects(), why = replace ? whys
   const url = `${location.pathname}?${parameters}`;
   const same = url === location.pathname + location.search && state === null;
   history[replace || same ? "replaceState" : "pushState"](state, "", url);
-  follow();
+  follow(depth);
 }
 
 /** Show and run what the address says. */
-function follow() {
+function follow(depth = 0) {
   const parameters = new URLSearchParams(location.search);
   const query = readQuery(parameters, history.state);
   running?.abort();
@@ -111,7 +115,7 @@ function follow() {
   document.body.dataset.view = query ? "results" : "home";
   document.title = query ? `${named(query)} – MEET` : "MEET";
   byId("problem").replaceChildren();
-  if (query) return run(query, fromHits); // what was found before stays, dimmed, until the answer comes
+  if (query) return run(query, fromHits, depth); // what was found before stays, dimmed, until the answer comes
   clear();
   const lost = history.state?.upload !== undefined;
   say(
@@ -120,14 +124,15 @@ function follow() {
 }
 
 /** Ask the server; a search that starts ends the one before it. */
-async function run(query, fromHits) {
+async function run(query, fromHits, depth) {
   const controller = new AbortController();
   running = controller;
   const direction = directionOf(query);
   const body = bodyFor(query);
-  const timers = announceWait(direction, body.k);
+  const timers = announceWait(direction, Math.max(body.k, depth));
+  const ask = (page) => api.search(direction, page, controller.signal);
   try {
-    const answer = await api.search(direction, body, controller.signal);
+    const answer = await covering(ask, body, depth, parts.index.limits.max_k);
     if (running === controller) show(query, answer);
     if (fromHits && document.activeElement === document.body) parts.hits.focus();
   } catch (error) {
@@ -166,11 +171,10 @@ async function further() {
 }
 
 function append(query, next) {
-  const hits = [...parts.answer.hits, ...next.hits];
-  parts.answer = { ...next, hits, why_not: parts.answer.why_not };
+  parts.answer = joined(parts.answer, next);
   parts.hits.append(next, next.hits);
   if (inspects()) parts.inspector.show(parts.answer);
-  offerFurther(next);
+  offerFurther(next.hits.length > 0);
   report(query, parts.answer);
 }
 
@@ -182,11 +186,14 @@ function stopAt(error) {
   say(broken ? `${broken.field}: ${broken.rule}` : (error.problem.detail ?? error.problem.title));
 }
 
-/** Offer the next page where the index has pages and this one was full. */
-function offerFurther({ hits }) {
-  const full = hits.length === Number(parts.options.fields().k);
+/** Offer the next page where the index has pages and the last one was full. */
+function offerFurther(any) {
+  const full = any && shownHits() % Number(parts.options.fields().k) === 0;
   byId("further").hidden = !(parts.index.options ?? []).includes("offset") || !full;
 }
+
+/** How many hits are on the page. */
+const shownHits = () => parts.answer?.hits.length ?? 0;
 
 function announceWait(direction, k) {
   document.body.setAttribute("aria-busy", "true");
@@ -226,7 +233,8 @@ function show(query, answer) {
   if (inspects()) parts.inspector.show(answer);
   else parts.inspector.hide();
   showAsked(query);
-  offerFurther(answer);
+  showNotices(answer.notices);
+  offerFurther(answer.hits.length > 0);
   report(query, answer);
 }
 
@@ -242,6 +250,14 @@ function showAsked(query) {
   byId("asked").replaceChildren(...(picture ? [picture] : []));
   byId("ways").replaceChildren(...otherWays(query));
 }
+
+/** What of the search meant nothing to the server. */
+function showNotices(notices = []) {
+  byId("notices").replaceChildren(...notices.map((one) => h("p", { class: "note" }, sentence(one))));
+}
+
+const sentence = (words) =>
+  `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.?!]$/.test(words) ? "" : "."}`;
 
 /** What else can be asked about the item that was searched with. */
 function otherWays(query) {
@@ -262,7 +278,7 @@ function counted({ direction, hits }) {
 
 function failed(error) {
   if (!(error instanceof ProblemError)) throw error;
-  refuse(error.problem, follow);
+  refuse(error.problem, () => follow());
 }
 
 /** Show a problem in place of an answer; a missing key is asked for. */
@@ -288,6 +304,7 @@ function clear() {
   byId("asked").replaceChildren();
   byId("ways").replaceChildren();
   byId("further").hidden = true;
+  showNotices();
   parts?.hits.clear();
   parts?.inspector.hide();
   if (parts) parts.answer = null;

@@ -115,6 +115,24 @@ def test_a_caller_who_hangs_up_is_counted_and_harms_nobody(server: Running) -> N
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("size", [200_000, 4_000_000])
+def test_a_head_that_is_too_long_is_told_its_limit(caller: socket.socket, size: int) -> None:
+    caller.sendall(b"GET /index HTTP/1.1\r\nhost: meet\r\nx-long: " + b"a" * size)
+    status, document = rest(caller)
+    assert status == b"HTTP/1.1 431 Request Header Fields Too Large"
+    assert document["code"] == "request_header_fields_too_large"
+    assert document["detail"] == "a request's head takes at most 65536 bytes, got more"
+
+
+@pytest.mark.parametrize("path", ["/index", "/items/photo-07/image", "/nowhere"])
+def test_no_body_follows_the_head_that_was_asked_for(caller: socket.socket, path: str) -> None:
+    caller.sendall(f"HEAD {path} HTTP/1.1\r\nhost: meet\r\n\r\n".encode())
+    response = http.client.HTTPResponse(caller, method="HEAD")
+    response.begin()
+    assert int(response.headers["content-length"]) > 0
+    assert healthy(caller)  # what comes next is the next answer
+
+
 def test_a_stop_drains(server: Running) -> None:
     """Not ready at once, yet everything that is asked before the end is answered."""
     with httpx.Client(timeout=WAIT_SECONDS) as client:

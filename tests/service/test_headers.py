@@ -116,8 +116,13 @@ async def test_an_origin_that_is_named_is_let_in(
         assert "X-Request-ID" in refusal.headers["access-control-expose-headers"]
         assert refusal.headers["cross-origin-resource-policy"] == "cross-origin"
         foreign = await client.options(T2I, headers={**ASKING, "origin": "https://else.example"})
-        assert foreign.status_code == 400
+        rule = "the preflight asks for what pages of other origins may not: "
+        assert problem(foreign, 400, "bad_request")["detail"] == f"{rule}origin"
         assert "access-control-allow-origin" not in foreign.headers
+        unusual = {**ASKING, "access-control-request-method": "PUT"}
+        put = await client.options(T2I, headers=unusual)
+        assert problem(put, 400, "bad_request")["detail"] == f"{rule}method"
+        assert "HEAD" in put.headers["access-control-allow-methods"]
 
 
 @pytest.mark.parametrize("origin", ["page.example", "https://page.example/", "https://a/b", "x"])

@@ -1,6 +1,7 @@
 import asyncio
 import re
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,6 +12,9 @@ from tests.service.conftest import LIMITS, OpenClient
 from tests.service.world import BUDGET, DIM
 
 pytestmark = pytest.mark.anyio
+CHOICES = {"k", "offset", "filter", "exact", "min_score", "collapse", "rerank", "candidates"}
+OPTIONS = CHOICES | {"timeout_ms", "explain", "why_not"}
+OPTIONS |= {"plus", "minus", "plus_weight", "minus_weight"}
 
 
 async def metrics(client: httpx.AsyncClient) -> dict[tuple[str, ...], float]:
@@ -54,11 +58,30 @@ async def test_the_index_says_what_is_served_and_allowed(client: httpx.AsyncClie
         "image-to-image": ["id"],
         "text-to-text": ["id"],
     }
-    assert {"k", "explain", "rerank", "timeout_ms", "why_not"} <= set(answer["options"])
+    assert set(answer["options"]) == OPTIONS
+    assert {route: set(names) for route, names in answer["fields"].items()} == {
+        "/search/text-to-image": OPTIONS | {"query", "id", "vector", "queries"},
+        "/search/image-to-text": OPTIONS | {"image", "id", "vector", "queries"},
+        "/search/similar": OPTIONS | {"id", "to"},
+    }
     assert answer["rerank"] == ["relationship", "reference", "none"]
     assert answer["default_rerank"] == "relationship"
     assert answer["budget"] == BUDGET.model_dump()
     assert answer["limits"] == LIMITS.model_dump()
+
+
+async def test_an_index_lists_no_field_that_it_cannot_answer(
+    vectors_root: Path, images_root: Path, open_client: OpenClient
+) -> None:
+    async with open_client(SearchEngine.open(vectors_root)) as client:
+        answer = (await client.get("/index")).json()
+        assert not {"plus", "minus", "plus_weight", "minus_weight"} & set(answer["options"])
+        assert answer["fields"]["/search/text-to-image"][:3] == ["id", "vector", "queries"]
+        assert "plus" not in answer["fields"]["/search/similar"]
+    async with open_client(SearchEngine.open(images_root)) as client:
+        fields = (await client.get("/index")).json()["fields"]
+        assert fields["/search/text-to-image"][:3] == ["query", "vector", "queries"]
+        assert fields["/search/image-to-text"] == []
 
 
 async def test_series_are_there_before_the_first_search(client: httpx.AsyncClient) -> None:

@@ -105,7 +105,8 @@ async def test_an_entry_that_is_wrong_has_its_problem_in_its_place(
         {"field": "query", "rule": "Input should be a valid string", "value": "7"}
     ]
     assert (
-        found[3]["errors"][0]["rule"] == "exactly one of `query`, `id`, `vector` is needed, got 2"
+        found[3]["errors"][0]["rule"] == "exactly one of `query`, `id`, `vector` is needed, "
+        "`query` and `id` were given"
     )
     assert found[6]["errors"][0]["field"] == "k"
     assert found[7]["errors"][0]["rule"] == "Input should be a text or an object"

@@ -87,3 +87,12 @@ def test_an_explanation_breaks_between_its_figures() -> None:
         "      consistency 0.1250, reverse_rank 7, rank_after_hash 4,",
         "      rank_after_pq 2, rank_after_rerank 0",
     ]
+
+
+def test_notices_follow_the_hits() -> None:
+    noticed = answer(hit("a", "two dogs")).model_copy(update={"notices": ["no\x1b word"]})
+    assert table(noticed, lambda _: None, None).splitlines()[2:] == [
+        "note: no\N{REPLACEMENT CHARACTER} word"
+    ]
+    empty = answer().model_copy(update={"notices": ["one", "two"]})
+    assert table(empty, lambda _: None, 80) == "no hits\nnote: one\nnote: two\n"

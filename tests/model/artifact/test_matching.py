@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,43 @@ def test_a_caption_has_the_metadata_that_its_hit_shows(
     matcher = ItemMatcher(written(tmp_path, CAPTIONS, Modality.TEXT), images, ByteLru(1 << 20))
     for _ in range(2):  # the second time from kept columns
         assert matcher.mask(Filter.of(asked)).nonzero()[0].tolist() == rows
+
+
+@pytest.mark.parametrize(
+    ("asked", "unknown"),
+    [
+        ({"row": 7}, ()),
+        ({"licence": "CC0", "row": 7, "author": {"gt": 3}}, ("author", "licence")),
+        ({"licence": None}, ()),
+        ({"licence": {"in": [None, "CC0"]}}, ()),
+        ({"id": "nobody"}, ()),
+        ({"alone": 3}, ()),  # in a caption without an image, which speaks for itself
+        ({"deep": 3}, ("deep",)),  # objects, which equal nothing
+        ({"deep.er": 3}, ()),
+    ],
+)
+def test_fields_that_no_item_has_a_value_in_are_told(
+    tmp_path: Path, asked: dict[str, object], unknown: tuple[str, ...]
+) -> None:
+    images = [replace(one, metadata={**one.metadata, "deep": {"er": 3}}) for one in IMAGES]
+    captions = [
+        replace(one, metadata={"alone" if one.partner == NO_ROW else "only": 3}) for one in CAPTIONS
+    ]
+    matcher = ItemMatcher(
+        written(tmp_path, captions, Modality.TEXT),
+        written(tmp_path, images, Modality.IMAGE),
+        ByteLru(1 << 20),
+    )
+    assert matcher.unknown(Filter.of(asked)) == unknown
+
+
+def test_metadata_of_captions_whose_images_speak_for_them_counts_for_nothing(
+    tmp_path: Path,
+) -> None:
+    paired = [one for one in CAPTIONS if one.partner != NO_ROW]
+    captions = [replace(one, row=row, metadata={"own": 3}) for row, one in enumerate(paired)]
+    written_captions = written(tmp_path, captions, Modality.TEXT)
+    images = written(tmp_path, IMAGES, Modality.IMAGE)
+    asked = Filter.of({"own": 3, "row": 1})
+    assert ItemMatcher(written_captions, images, ByteLru(1 << 20)).unknown(asked) == ("own",)
+    assert ItemMatcher(written_captions, None, ByteLru(1 << 20)).unknown(asked) == ("row",)

@@ -50,6 +50,10 @@ def test_texts_agree_with_transformers_one_at_a_time(directory: Path) -> None:
     assert found == pytest.approx(expected, abs=1e-5)
 
 
+def test_an_encoder_of_pieces_understands_something_of_every_text(directory: Path) -> None:
+    assert open_encoder(directory).knows("zxcv ?!")
+
+
 def test_images_agree_with_transformers_one_at_a_time(directory: Path) -> None:
     images = pictures(3)
     found = open_encoder(directory).encode_images(images)

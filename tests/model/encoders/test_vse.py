@@ -12,7 +12,7 @@ from model.encoders.opening import EncoderFile, open_encoder, write_encoder_file
 from model.encoders.protocols import Encoder, EncoderKind
 from model.encoders.towers import VSE, TextTowerKind, VSEConfig
 from model.encoders.transformer_words import TransformerWords
-from model.encoders.vocabulary import UNKNOWN, Vocabulary
+from model.encoders.vocabulary import SPECIAL_WORDS, UNKNOWN, Vocabulary, WordRule
 from model.encoders.vse import VSEImageEncoder, VSEParts, WordTable, save_vse
 from tests.support.tiny_models import save_tiny_bert, save_tiny_resnet
 
@@ -150,3 +150,32 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     write_encoder_file(tmp_path, EncoderFile(kind=EncoderKind.VSE, name="tiny", vse=config))
     with pytest.raises(CheckpointError, match="does not hold this VSE"):
         open_encoder(tmp_path)
+
+
+def test_what_is_known_of_a_text_is_told_by_the_words_of_a_vocabulary(encoder: Encoder) -> None:
+    assert encoder.text is not None
+    in_pieces = not isinstance(encoder.text.parts.words, WordTable)  # type: ignore[attr-defined]
+    assert encoder.knows("Dog")
+    assert encoder.knows("zxcv red!")
+    assert encoder.knows("zxcv") is in_pieces
+
+
+@pytest.mark.parametrize(
+    ("text", "is_known"),
+    [
+        ("red", True),
+        ("zxcv RED", True),
+        ("zxcv", False),
+        (".", False),  # in the vocabulary, but no word
+        ("", False),
+        ("red?", True),
+        ("zxcv zxcv zxcv red", False),  # behind the words that are read
+    ],
+)
+@pytest.mark.parametrize("rule", WordRule)
+def test_a_text_is_known_by_one_of_the_words_that_are_read(
+    text: str, is_known: bool, rule: WordRule
+) -> None:
+    special = SPECIAL_WORDS if rule is WordRule.RELEASED else ()
+    most = 3 + (2 if rule is WordRule.RELEASED else 0)  # with the words that frame a text
+    assert Vocabulary((*special, "red", ".", "?"), rule).knows(text, most) is is_known

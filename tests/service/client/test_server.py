@@ -133,9 +133,9 @@ def test_an_unknown_id_is_an_error_that_names_it(style: Style, url: str, item_id
         (
             search_text(),
             "invalid_request",
-            "exactly one of `query`, `id`, `vector`, `queries` is needed, got 0",
+            "exactly one of `query`, `id`, `vector`, `queries` is needed, none was given",
         ),
-        (search_text("a bus", vector=VECTOR), "invalid_request", "got 2"),
+        (search_text("a bus", vector=VECTOR), "invalid_request", "`query` and `vector` were given"),
         (search_text(vector=[float("nan")] * DIM), "invalid_request", "finite"),
         (search_text(vector=[1.0]), "vector_rejected", f"D={DIM}"),
         (search_text("word " * 300), "text_rejected", "256 words"),

@@ -42,8 +42,8 @@ def test_more_like_a_caption_are_captions_and_its_dialog_gives_pictures(
     page = new_page(f"{site}/?id=photo-07&in=image-to-text&k=10")
     page.locator(".hits .more").first.click()
     expect(page).to_have_url(re.compile("in=text-to-text"))
-    expect(page.get_by_role("status")).to_contain_text("10 captions for")
     item_id = httpx.URL(page.url).params["id"]
+    expect(page.get_by_role("status")).to_contain_text(f"10 captions for {item_id}")
     captions = api.post("/search/similar", json={"id": item_id, "k": 10}).json()["hits"]
     assert shown_captions(page) == [hit["caption"] for hit in captions]
     page.locator(".hits .open").first.click()

@@ -128,7 +128,7 @@ def test_a_problem_is_shown_with_its_rule_and_request_id(new_page: NewPage, site
     with page.expect_response("**/search/text-to-image") as answered:
         page.goto(f"{site}/?q=a+red+dog&k=5000")
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("k: input should be at most 1000, got 5000")
+    expect(alert).to_contain_text("k: input should be at most 1000 (limits.max_k), got 5000")
     expect(alert).to_contain_text(answered.value.header_value("x-request-id") or "no id")
     page.get_by_role("combobox", name="Results").select_option("10")
     expect(page.get_by_role("status")).to_contain_text("10 pictures")
@@ -138,10 +138,14 @@ def test_a_problem_is_shown_with_its_rule_and_request_id(new_page: NewPage, site
 def test_a_refused_file_says_why(new_page: NewPage, site: str) -> None:
     page = new_page(site)
     expect(page.locator("#choose")).to_be_enabled()
-    text = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+    text = {"name": "note.png", "mimeType": "image/png", "buffer": b"no picture"}
     page.locator("#file").set_input_files(text)  # type: ignore[arg-type]
     expect(page.get_by_role("alert")).to_contain_text("The image cannot be used")
     expect(page.get_by_role("alert")).to_contain_text("422 image_rejected")
+    # The box names the file, with a drawing in place of a picture that is none.
+    expect(page.locator("#picked")).to_contain_text("note.png")
+    expect(page.locator("#picked img")).to_have_count(0)
+    expect(page.locator("#picked .tile svg")).to_be_visible()
 
 
 def test_a_server_that_is_gone_is_said_and_asked_again(new_page: NewPage, site: str) -> None:
