@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import ValidationError
 
 from model.core.errors import MeetError
-from service.app import create_app, installed_version
+from service.app import create_app
 from service.engine import SearchEngine
 from service.greeting import greeting
+from service.release import installed_version
 from service.server import Server
 from service.settings import ServiceSettings, TracingSettings, unknown_variables
 from service.tracing import provider_of
@@ -100,8 +101,9 @@ def _settings_sentence(error: ValidationError) -> str:
     """The first broken setting; its value is left out, it may be a password."""
     first = error.errors(include_url=False, include_input=False)[0]
     path = [str(part) for part in first["loc"]]
-    nested = f"MEET_{'__'.join(path)}".upper()
-    name = nested if len(path) > 1 else f"--{path[0].replace('_', '-')} or {nested}"
+    name = f"MEET_{'__'.join(path)}".upper()
+    if path[0] in vars(_parser().parse_args([])):  # others have no flag
+        name = f"--{path[0].replace('_', '-')} or {name}"
     return f"{name}: {first['msg'].removeprefix('Value error, ')}"
 
 
