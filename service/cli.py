@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError
 
+from model.core.command import BAD_INPUT, Parser
 from model.core.errors import MeetError
 from service.app import create_app
 from service.engine import SearchEngine
@@ -22,13 +23,11 @@ from service.tracing import provider_of
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-BAD_START = 2
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0 after a graceful stop, 2 with one sentence where there is nothing to serve."""
-    given = vars(_parser().parse_args(argv))
     try:
+        given = vars(_parser().parse_args(argv))
         settings = ServiceSettings(**{name: v for name, v in given.items() if v is not None})
         for name in unknown_variables():
             sys.stderr.write(f"meet-serve: {name} is no setting, and is not read\n")
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="meet-serve",
         description="Serve an index over HTTP. Every flag can be given as MEET_<FLAG> as well.",
     )
@@ -94,7 +93,7 @@ def _serve(server: Server, listener: socket.socket, traces: "TracerProvider | No
 
 def _refuse(sentence: str) -> int:
     sys.stderr.write(f"meet-serve: {sentence}\n")
-    return BAD_START
+    return BAD_INPUT
 
 
 def _settings_sentence(error: ValidationError) -> str:
