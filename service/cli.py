@@ -1,6 +1,7 @@
 """`meet-serve`: open an index, then listen."""
 
 import argparse
+import faulthandler
 import signal
 import socket
 import sys
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0 after a graceful stop, 2 with one sentence where there is nothing to serve."""
+    _report_crashes()
     try:
         given = vars(_parser().parse_args(argv))
         settings = ServiceSettings(**{name: v for name, v in given.items() if v is not None})
@@ -38,6 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MeetError, OSError) as error:
         return _refuse(str(error))
     return _serve(server, listener, traces)
+
+
+def _report_crashes() -> None:
+    """Let a signal that kills the process leave a trace: a mapped file that was cut sends one."""
+    if not faulthandler.is_enabled():
+        faulthandler.enable()
 
 
 def _parser() -> argparse.ArgumentParser:
