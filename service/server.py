@@ -111,7 +111,7 @@ def _config(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
         forwarded_allow_ips=list(settings.trusted_proxies),
         access_log=False,
         server_header=False,
-        # Of what is not a request any more; without time uvicorn complains about nothing, too.
+        # For what tasks do behind their answers; with 0 s uvicorn reports even none as cancelled.
         timeout_graceful_shutdown=max(1, settings.shutdown_seconds),
     )
 
