@@ -32,7 +32,7 @@ Variables: TypeAlias = Mapping[str, str]
 QUIET = {"MEET_WATCH_SECONDS": "0", "MEET_SHADOW_SHARE": "0", "MEET_REDIS_ANSWER_SECONDS": "0"}
 LIMITED = {"MEET_RATE_LIMIT__PER_SECOND": "1000000", "MEET_RATE_LIMIT__BURST": "1000000"}
 WAITS_MS = (0, 1, 2, 5)
-WARM_UP = 50
+TURN, WARM_UP = 20, 5  # searches of one client before it is another server's turn
 
 
 @dataclass(frozen=True)
@@ -86,19 +86,21 @@ def measure(
     seconds: dict[str, list[float]] = {name: [] for name in urls}
     rates: dict[str, list[float]] = {name: [] for name in urls}
     for _ in range(load.rounds):
+        for _ in range(0, load.alone, TURN):
+            for name, url in urls.items():
+                seconds[name] += _alone(url, requests)
         for name, url in urls.items():
-            seconds[name] += _alone(url, requests, load.alone)
             once = measure_rates(url, {name: requests}, replace(load, rounds=1))
             rates[name].append(once[name])
     return {name: Figures(1000 * median(seconds[name]), max(rates[name])) for name in urls}
 
 
-def _alone(url: httpx.URL, requests: Sequence[bytes], count: int) -> list[float]:
-    """Seconds of so many answers, on a connection of its own: a server ends one that idles."""
+def _alone(url: httpx.URL, requests: Sequence[bytes]) -> list[float]:
+    """Seconds of a turn's answers, on a connection of its own: a server ends one that idles."""
     caller = Caller(url)
     with caller.socket:
-        caller.seconds(requests, min(WARM_UP, count))
-        return caller.seconds(requests, count)
+        caller.seconds(requests, WARM_UP)
+        return caller.seconds(requests, TURN)
 
 
 def require_limit(urls: Mapping[str, httpx.URL], body: Mapping[str, object], part: Part) -> None:

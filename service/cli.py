@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve an index over HTTP. Every flag can be given as MEET_<FLAG> as well.",
     )
     parser.add_argument("--index", type=Path, metavar="ROOT", help="what meet-build wrote")
-    parser.add_argument("--device", help="cpu (default) or cuda")
+    parser.add_argument("--device", help="cpu (default), cuda or cuda:n")
     parser.add_argument(
         "--redis-url", metavar="URL", help="shares lists and answers between servers"
     )
