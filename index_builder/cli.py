@@ -6,23 +6,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import NoReturn
 
 from index_builder.options import BuildOptions, EvaluateOptions, ListsChoice, parse_size
 from model.artifact.store import VersionStore
-from model.core.command import Options, checked, exit_status
-from model.core.errors import ArtifactError, InputError
+from model.core.command import Options, Parser, checked, exit_status, require_folder
+from model.core.errors import ArtifactError
 
 LISTED = 10
 
 Command = Callable[[argparse.Namespace], None]
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one sentence, without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +34,7 @@ def _build(arguments: argparse.Namespace) -> None:
     from index_builder.planning import make_plan
 
     began, options = perf_counter(), _checked(BuildOptions, vars(arguments))
+    require_folder("out", options.out)
     plan, store = make_plan(options), VersionStore(options.out)
     with store.lock():
         if _is_current(store, plan.key):
@@ -114,7 +107,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _list(arguments: argparse.Namespace) -> None:
     from index_builder.inspection import listing
 
-    _say(listing(VersionStore(arguments.index)))
+    store = VersionStore(arguments.index)
+    store.require_root()
+    _say(listing(store))
 
 
 def _activate(arguments: argparse.Namespace) -> None:
@@ -164,7 +159,7 @@ def _checked(kind: type[Options], given: Mapping[str, object]) -> Options:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         "meet-build",
         description="Build, measure and publish an index of a gallery.",
         epilog="Other commands, each with its own --help: "
@@ -201,7 +196,7 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _command_parser(name: str) -> argparse.ArgumentParser:
-    parser = _Parser(f"meet-build {name}", description=HELP[name])
+    parser = Parser(f"meet-build {name}", description=HELP[name])
     parser.add_argument("--index", required=True, type=Path, metavar="ROOT")
     if name == "activate":
         parser.add_argument("version", metavar="VERSION")

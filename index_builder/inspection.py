@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from model.artifact.layout import RootLayout, VersionLayout
+from model.artifact.layout import RootLayout, VersionLayout, is_mapped
 from model.artifact.manifest import Manifest
 from model.artifact.store import VersionStore
 from model.core.types import Frozen, Modality
@@ -30,7 +30,7 @@ class Memory(Frozen):
         hot = [layout.heads, *(side.hash_index for side in sides)]
         if manifest.pillar is not None:
             hot += [layout.pillar, *(2 * [layout.bank(m) for m in manifest.bank.sizes])]
-        mapped = [path for path in _files(layout.directory) if _is_mapped(path)]
+        mapped = [path for path in _files(layout.directory) if is_mapped(path)]
         disk = [*_files(layout.directory), *_files(encoder)]
         return cls(anonymous=_sizes(hot), mapped=_sizes(mapped), disk=_sizes(disk))
 
@@ -119,10 +119,6 @@ def _figures(part: JsonValue) -> str:
 
 def _pairs(counts: Mapping[Modality, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def _is_mapped(path: Path) -> bool:
-    return path.suffix in {".npy", ".arrow", ".bin"}
 
 
 def _files(directory: Path) -> list[Path]:

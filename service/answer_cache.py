@@ -7,7 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from hashlib import blake2b
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from model.core.types import CandidateBudget, Way
 from model.reverse_lists.redis_door import RedisDoor
 from model.search.options import REACH
+from service.release import installed_version
 from service.schemas import SearchAnswer, SearchFields
 
 THREADS = 2
@@ -30,13 +31,17 @@ NO_OPTIONS = frozenset({"timeout_ms"})
 
 @dataclass(frozen=True)
 class AnswerKey:
-    """What an answer depends on: the index version, the query, and every option."""
+    """What an answer depends on: the index version, the query, every option, and the release.
+
+    Another release may rank, and word, the same search of the same index otherwise.
+    """
 
     version: str
     direction: Way
     search: SearchFields
     budget: CandidateBudget
     reach: int = REACH
+    release: str = field(default_factory=installed_version)
 
     @cached_property
     def name(self) -> str:
@@ -47,6 +52,7 @@ class AnswerKey:
             type(self.search).__name__,
             self.budget.model_dump(),
             self.reach,
+            self.release,
             told,
         ]
         text = json.dumps(whole, sort_keys=True, default=_plain)

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from service.middleware import BodyLimit, RequestScope
 from service.origins import Origins
 from service.patience import Patience
 from service.readiness import Readiness
+from service.release import installed_version
 from service.request_log import RequestLog
 from service.routes import admin, items, operations, page, search
 from service.routes.dependencies import Parts
@@ -148,11 +148,3 @@ def _surround(
         version=version,
         headers=security_headers(shared=bool(settings.cors_origins)),
     )
-
-
-def installed_version() -> str:
-    """The release of the package, 0 where it was not installed."""
-    try:
-        return version("meet-retrieval")
-    except PackageNotFoundError:
-        return "0"

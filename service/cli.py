@@ -1,6 +1,7 @@
 """`meet-serve`: open an index, then listen."""
 
 import argparse
+import faulthandler
 import gc
 import signal
 import socket
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError
 
+from model.core.command import BAD_INPUT, Parser
 from model.core.errors import MeetError
-from service.app import create_app, installed_version
+from service.app import create_app
 from service.engine import SearchEngine
 from service.greeting import greeting
+from service.release import installed_version
 from service.server import Server
 from service.settings import ServiceSettings, TracingSettings, unknown_variables
 from service.tracing import provider_of
@@ -22,13 +25,12 @@ from service.tracing import provider_of
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-BAD_START = 2
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0 after a graceful stop, 2 with one sentence where there is nothing to serve."""
-    given = vars(_parser().parse_args(argv))
+    _report_crashes()
     try:
+        given = vars(_parser().parse_args(argv))
         settings = ServiceSettings(**{name: v for name, v in given.items() if v is not None})
         for name in unknown_variables():
             sys.stderr.write(f"meet-serve: {name} is no setting, and is not read\n")
@@ -41,13 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _serve(server, listener, traces)
 
 
+def _report_crashes() -> None:
+    """Let a signal that kills the process leave a trace: a mapped file that was cut sends one."""
+    if not faulthandler.is_enabled():
+        faulthandler.enable()
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="meet-serve",
         description="Serve an index over HTTP. Every flag can be given as MEET_<FLAG> as well.",
     )
     parser.add_argument("--index", type=Path, metavar="ROOT", help="what meet-build wrote")
-    parser.add_argument("--device", help="cpu (default) or cuda")
+    parser.add_argument("--device", help="cpu (default), cuda or cuda:n")
     parser.add_argument(
         "--redis-url", metavar="URL", help="shares lists and answers between servers"
     )
@@ -97,15 +105,16 @@ def _serve(server: Server, listener: socket.socket, traces: "TracerProvider | No
 
 def _refuse(sentence: str) -> int:
     sys.stderr.write(f"meet-serve: {sentence}\n")
-    return BAD_START
+    return BAD_INPUT
 
 
 def _settings_sentence(error: ValidationError) -> str:
     """The first broken setting; its value is left out, it may be a password."""
     first = error.errors(include_url=False, include_input=False)[0]
     path = [str(part) for part in first["loc"]]
-    nested = f"MEET_{'__'.join(path)}".upper()
-    name = nested if len(path) > 1 else f"--{path[0].replace('_', '-')} or {nested}"
+    name = f"MEET_{'__'.join(path)}".upper()
+    if path[0] in vars(_parser().parse_args([])):  # others have no flag
+        name = f"--{path[0].replace('_', '-')} or {name}"
     return f"{name}: {first['msg'].removeprefix('Value error, ')}"
 
 

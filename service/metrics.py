@@ -23,6 +23,7 @@ from model.core.types import WAYS, Direction, Way
 from service import errors
 from service.deadlines import DEGRADABLE
 from service.errors import DeviceMemoryError
+from service.histograms import Histograms, Series
 from service.problems import http_kind, kind_of, problem_codes
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -80,25 +81,28 @@ class Metrics:
         """Make every series that does not depend on the index or the routes."""
         # A second series for every series, which nothing here reads.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
-        ProcessCollector(namespace="meet", registry=self.registry)
-        self._requests = self._histogram(
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(namespace="meet", registry=registry)
+        self._durations = self._times(
             "meet_request_duration_seconds",
             "Time from a request's head to the end of its answer",
-            ("method", "route", "status"),
+            ("method", "route"),
         )
-        self._request: dict[tuple[str, str, int], Histogram] = {}
+        self._requests = Counter(
+            "meet_requests", "Requests answered", ("method", "route", "status"), registry=registry
+        )
+        self._request: dict[tuple[str, str, int], tuple[Series, Counter]] = {}
         self._problems = self._counter(
             "meet_problems", "Problem documents sent", "code", problem_codes()
         )
         self._rejects = self._counter(
             "meet_rejects", "Requests turned away", "reason", tuple(Reason)
         )
-        stages = self._histogram(
+        self._stages = self._times(
             "meet_stage_duration_seconds", "Time of one stage of a search", ("stage", "direction")
         )
         # Looking a labelled series up costs more than counting in it.
-        self._stage = {(d, s): stages.labels(s, d.value) for d in WAYS for s in STAGES}
+        self._stage = {(d, s): self._stages.series(s, d.value) for d in WAYS for s in STAGES}
         self._degraded = self._counter(
             "meet_searches_degraded", "Searches that had no time for this", "stage", DEGRADABLE
         )
@@ -106,24 +110,24 @@ class Metrics:
 
     def _count_batches(self) -> None:
         self._depth = Gauge("meet_queue_depth", "Jobs that wait", registry=self.registry)
-        self._waits = self._histogram(
+        self._waits = self._times(
             "meet_queue_wait_seconds", "Time from a search's arrival in the queue to its batch"
         )
-        self._batches = self._histogram(
-            "meet_batch_size", "Searches in one batch", buckets=BATCH_BUCKETS
+        self._wait = self._waits.series()
+        self._batches = Histogram(
+            "meet_batch_size",
+            "Searches in one batch",
+            buckets=BATCH_BUCKETS,
+            registry=self.registry,
         )
         self._halvings = self._counter(
             "meet_batch_halvings", "Batches tried again in halves", "cause", tuple(Cause)
         )
 
-    def _histogram(
-        self,
-        name: str,
-        words: str,
-        labels: Sequence[str] = (),
-        buckets: Sequence[float] = BUCKETS,
-    ) -> Histogram:
-        return Histogram(name, words, labels, buckets=buckets, registry=self.registry)
+    def _times(self, name: str, words: str, labels: Sequence[str] = ()) -> Histograms:
+        made = Histograms(name, words, labels, BUCKETS)
+        self.registry.register(made)
+        return made
 
     def _counter(self, name: str, words: str, label: str, values: Sequence[str]) -> Counter:
         """A counter with its series for these values of its one label."""
@@ -142,7 +146,9 @@ class Metrics:
 
     def request(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answered request under its route's template."""
-        self._series(method_of(scope), route_of(scope), status).observe(seconds)
+        duration, count = self._series(method_of(scope), route_of(scope), status)
+        self._durations.observe(((duration, seconds),))
+        count.inc()
         if "problem_code" in scope:
             self.problem(scope["problem_code"])
 
@@ -152,12 +158,13 @@ class Metrics:
         if (reason := REASONS.get(code)) is not None:
             self._rejects.labels(reason.value).inc()
 
-    def _series(self, method: str, route: str, status: int) -> Histogram:
+    def _series(self, method: str, route: str, status: int) -> tuple[Series, Counter]:
         # Looking a labelled series up costs more than counting in it.
         key = (method, route, int(status))
-        if (series := self._request.get(key)) is None:
-            series = self._request[key] = self._requests.labels(*map(str, key))
-        return series
+        if (kept := self._request.get(key)) is None:
+            duration = self._durations.series(method, route)
+            kept = self._request[key] = duration, self._requests.labels(*map(str, key))
+        return kept
 
     def search(
         self,
@@ -168,14 +175,15 @@ class Metrics:
         """Count the stages of one search, and what it had to do without."""
         for name in degraded:
             self._degraded.labels(name).inc()
-        for stage, spent in milliseconds.items():
-            self._stage[direction, stage].observe(spent / 1000)
+        series = self._stage
+        self._stages.observe(
+            (series[direction, stage], spent / 1000) for stage, spent in milliseconds.items()
+        )
 
     def batch(self, waits: Sequence[float]) -> None:
         """Count a batch of searches that waited so many seconds each."""
         self._batches.observe(len(waits))
-        for seconds in waits:
-            self._waits.observe(seconds)
+        self._waits.observe((self._wait, seconds) for seconds in waits)
 
     def halved(self, failure: Exception) -> None:
         """Count a batch that is tried again in halves because of this."""

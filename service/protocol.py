@@ -10,8 +10,9 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.errors import StoppingError
 from service.headers import encoded, security_headers
-from service.problems import MEDIA_TYPE, http_kind
+from service.problems import MEDIA_TYPE, Kind, http_kind, kind_of
 from service.schemas import Problem
 
 HEAD_BYTES = 65_536
@@ -26,7 +27,7 @@ class JoinedHead(h11.Connection):
     """
 
     def __init__(self) -> None:
-        super().__init__(h11.SERVER)
+        super().__init__(h11.SERVER, HEAD_BYTES)
         self._head: list[bytes] = []
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
@@ -70,6 +71,19 @@ class PatientProtocol(H11Protocol):
         else:
             self._stop_waiting()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way whose answer is not out."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def cut_off(self) -> None:
+        """End a request that there is no time for any more; what has begun is broken off."""
+        self.cycle.disconnected = True  # whatever its route still sends is dropped
+        if self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._refuse(kind_of(StoppingError), "the service stops, this request took too long")
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_waiting()
@@ -79,9 +93,10 @@ class PatientProtocol(H11Protocol):
         """A problem document for what is no HTTP; nothing can follow on this connection."""
         error = sys.exception()  # the parser's, which this is called for
         if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == LARGE_HEAD:
-            self._refuse(LARGE_HEAD, f"a request's head takes at most {HEAD_BYTES} bytes, got more")
+            rule = f"a request's head takes at most {HEAD_BYTES} bytes, got more"
+            self._refuse(http_kind(LARGE_HEAD), rule)
         else:
-            self._refuse(HTTPStatus.BAD_REQUEST, msg)
+            self._refuse(http_kind(HTTPStatus.BAD_REQUEST), msg)
 
     def _await_head(self) -> None:
         if self._head_timer is None:
@@ -95,12 +110,12 @@ class PatientProtocol(H11Protocol):
     def _give_up(self) -> None:
         if not self.transport.is_closing():
             rule = f"a request's head needs to arrive within {self.header_seconds:g} s"
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, rule)
+            self._refuse(http_kind(HTTPStatus.REQUEST_TIMEOUT), rule)
 
-    def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        request_id = uuid.uuid4().hex
-        content = _problem(status, detail, request_id)
-        self.refused(http_kind(status).code)
+    def _refuse(self, kind: Kind, detail: str) -> None:
+        request_id, status = uuid.uuid4().hex, HTTPStatus(kind.status)
+        content = _problem(kind, detail, request_id)
+        self.refused(kind.code)
         headers = [
             *encoded(security_headers(shared=False)),
             (b"content-type", MEDIA_TYPE.encode()),
@@ -126,12 +141,11 @@ def patient(header_seconds: float, refused: Callable[[str], None]) -> type[Patie
     return type("Protocol", (PatientProtocol,), own)
 
 
-def _problem(status: HTTPStatus, detail: str, request_id: str) -> bytes:
-    kind = http_kind(status)
+def _problem(kind: Kind, detail: str, request_id: str) -> bytes:
     problem = Problem(
         type=f"urn:meet:problem:{kind.code}",
         title=kind.title,
-        status=status,
+        status=kind.status,
         detail=detail,
         instance="",
         code=kind.code,

@@ -6,8 +6,9 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
+from model.core.command import Parser
 from model.core.errors import InputError
 from model.core.types import Modality, RerankMode
 from model.data.files import IMAGE_SUFFIXES
@@ -21,16 +22,9 @@ CONDITION = re.compile(rf"([^<>=]+)({'|'.join(SIGNS)})(.*)", re.DOTALL)
 EQUAL, ONE_OF = "eq", "in"
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one sentence, without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
-
-
 def parser() -> argparse.ArgumentParser:
     """Every flag of the command."""
-    made = _Parser(
+    made = Parser(
         prog="meet-search",
         description="Search by a text or an image file, on a server or in an index directory.",
     )

@@ -52,7 +52,7 @@ class HammingIndex:
         # Counting sort by distance: exact on ties, and several times faster than a heap for
         # thousands of candidates.
         index.use_heap = False  # type: ignore[attr-defined]
-        self._gpu: Any = _on_gpu(index) if device.startswith("cuda") else None
+        self._gpu: Any = _on_gpu(index, device) if device.startswith("cuda") else None
 
     @classmethod
     def from_codes(cls, codes: ByteArray, device: str = "cpu") -> "HammingIndex":
@@ -203,15 +203,20 @@ def kmeans(vectors: FloatArray, n_centroids: int, seed: int, *, iterations: int 
     return np.asarray(trainer.centroids, dtype=np.float32).copy()
 
 
-def _on_gpu(index: faiss.IndexBinaryFlat) -> object:
-    """The index's copy on the first GPU; not safe for concurrent searches.
+def _on_gpu(index: faiss.IndexBinaryFlat, device: str) -> object:
+    """The index's copy on the GPU of this name, cuda or cuda:n; unsafe for concurrent searches.
 
     Raises:
-        ArtifactError: this faiss has no GPU to use.
+        ArtifactError: this faiss has no GPU to use, or none of this number.
     """
     if not has_gpu():
         raise ArtifactError("device cuda needs faiss-gpu and a GPU, found neither or one of them")
-    return faiss.GpuIndexBinaryFlat(faiss.StandardGpuResources(), index)
+    ordinal, count = int(device.partition(":")[2] or 0), faiss.get_num_gpus()
+    if ordinal >= count:
+        raise ArtifactError(f"GPUs are cuda:0 to cuda:{count - 1} on this machine, got {device}")
+    config = faiss.GpuIndexBinaryFlatConfig()
+    config.device = ordinal
+    return faiss.GpuIndexBinaryFlat(faiss.StandardGpuResources(), index, config)
 
 
 def _reason(error: RuntimeError) -> str:

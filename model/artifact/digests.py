@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from model.artifact.files import replace_file
+from model.artifact.layout import is_mapped
 from model.core.errors import ArtifactError, DigestMismatchError, EncoderMismatchError
 from model.core.types import Frozen
 
@@ -96,6 +97,29 @@ def check_sizes(directory: Path, table: DigestTable) -> None:
         if size != expected.size:
             message = f"{path} should hold {expected.size} bytes, holds {size}"
             raise _mismatch_kind(name)(message)
+
+
+def check_in_place(directory: Path, table: DigestTable) -> None:
+    """Refuse an open version of which a mapped file has another length by now.
+
+    What lies behind the end of a file that was cut cannot be read: who tries is killed. A file
+    that is gone stays as it was for whoever has mapped it, as when an old version is deleted.
+
+    Raises:
+        DigestMismatchError: names the file and both sizes.
+    """
+    for name, expected in table.files.items():
+        if not is_mapped(directory / name):
+            continue
+        try:
+            size = (directory / name).stat().st_size
+        except FileNotFoundError:
+            continue
+        if size != expected.size:
+            raise DigestMismatchError(
+                f"a version must never be written to, {name} of {directory.name} held "
+                f"{expected.size} bytes when it was opened, holds {size}"
+            )
 
 
 def check_contents(directory: Path, table: DigestTable, *, small_only: bool = False) -> None:

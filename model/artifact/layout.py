@@ -5,6 +5,13 @@ from pathlib import Path
 
 from model.core.types import Modality
 
+MAPPED = frozenset({".npy", ".arrow", ".bin"})  # files that are read where they lie
+
+
+def is_mapped(path: Path) -> bool:
+    """Whether a version's file is mapped while it is open; others are read whole."""
+    return path.suffix in MAPPED
+
 
 @dataclass(frozen=True)
 class SideLayout:

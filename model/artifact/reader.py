@@ -10,6 +10,7 @@ from model.ann.faiss_door import HammingIndex
 from model.artifact.digests import (
     DigestTable,
     check_contents,
+    check_in_place,
     check_sizes,
     is_recorded,
     record_verified,
@@ -68,6 +69,16 @@ class Artifact:
     thumbnails: Thumbnails | None
     pillar: PillarReranker | None
     learned: LearnedReranker | None
+    digests: DigestTable | None = None  # None: not published yet
+
+    def require_unchanged(self) -> None:
+        """Check the length of every mapped file: one `stat` each.
+
+        Raises:
+            DigestMismatchError: a file was written to in place.
+        """
+        if self.digests is not None:
+            check_in_place(RootLayout(self.root).version(self.version).directory, self.digests)
 
     @property
     def encoder_source(self) -> str:
@@ -141,10 +152,10 @@ def open_artifact(root: Path, version: str | None = None) -> Artifact:
     name = VersionStore(root).require(version)
     roots = RootLayout(root)
     layout = roots.version(name)
-    _check_files(roots, name)
+    digests = _checked_files(roots, name)
     manifest = Manifest.load(layout.manifest)
     _check_name(layout, manifest, name)
-    return open_version(roots, layout, manifest)
+    return replace(open_version(roots, layout, manifest), digests=digests)
 
 
 def open_version(roots: RootLayout, layout: VersionLayout, manifest: Manifest) -> Artifact:
@@ -168,7 +179,7 @@ def open_version(roots: RootLayout, layout: VersionLayout, manifest: Manifest) -
     )
 
 
-def _check_files(roots: RootLayout, version: str) -> None:
+def _checked_files(roots: RootLayout, version: str) -> DigestTable:
     layout = roots.version(version)
     directory, record = layout.directory, roots.verified(version)
     table = DigestTable.load(layout.digests)
@@ -177,6 +188,7 @@ def _check_files(roots: RootLayout, version: str) -> None:
     check_contents(directory, table, small_only=known)
     if not known:
         record_verified(record, directory, table)
+    return table
 
 
 def _check_name(layout: VersionLayout, manifest: Manifest, name: str) -> None:

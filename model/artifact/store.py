@@ -4,9 +4,10 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from model.artifact.digests import DigestTable, check_contents, check_sizes, record_verified
 from model.artifact.files import rename_durably, replace_file
@@ -38,12 +39,23 @@ class VersionStore:
         except FileNotFoundError:
             return None
 
+    def require_root(self) -> None:
+        """Check that there is a folder to find versions in.
+
+        Raises:
+            VersionNotFoundError: there is none, or a file in its place.
+        """
+        if not (root := self.layout.root).is_dir():
+            found = "a file, no folder" if root.exists() else "not there"
+            raise VersionNotFoundError(f"an index is a folder that was built, {root} is {found}")
+
     def require(self, version: str | None = None) -> str:
         """The version asked for, else the published one.
 
         Raises:
             VersionNotFoundError: there is none, or not that one.
         """
+        self.require_root()
         wanted = version or self.current()
         if wanted is None:
             raise VersionNotFoundError(f"{self.layout.root} has no published version (no CURRENT)")
@@ -124,23 +136,49 @@ class VersionStore:
     def lock(self) -> Iterator[None]:
         """Hold this index alone; the lock of a killed process frees itself.
 
+        Folders that are made for it go again where what was to be written was refused.
+
         Raises:
             ArtifactError: another process is writing.
         """
-        self.layout.root.mkdir(parents=True, exist_ok=True)
+        root = self.layout.root
+        made = [place for place in (root, *root.parents) if not place.exists()]
+        root.mkdir(parents=True, exist_ok=True)
         with self.layout.lock.open("a+", encoding="utf-8") as file:
+            self._hold(file)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise ArtifactError(
-                    f"another process ({file.read().strip() or 'unknown'}) is writing to "
-                    f"{self.layout.root}; wait for it or stop it"
-                ) from error
-            file.truncate(0)
-            file.write(f"pid {os.getpid()}\n")
-            file.flush()
-            yield
+                yield
+            except BaseException:
+                self._clear(made)
+                raise
+
+    def _hold(self, file: TextIO) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise self._taken(file.read().strip()) from error
+        if os.fstat(file.fileno()).st_nlink == 0:  # removed by its last holder meanwhile
+            raise self._taken("")
+        file.truncate(0)
+        file.write(f"pid {os.getpid()}\n")
+        file.flush()
+
+    def _taken(self, holder: str) -> ArtifactError:
+        return ArtifactError(
+            f"another process ({holder or 'unknown'}) is writing to {self.layout.root}; "
+            "wait for it or stop it"
+        )
+
+    def _clear(self, made: Sequence[Path]) -> None:
+        """Remove what holds nothing: the versions' folder, then these with the lock."""
+        with suppress(OSError):
+            self.layout.versions.rmdir()
+        if made and [one.name for one in self.layout.root.iterdir()] == [self.layout.lock.name]:
+            self.layout.lock.unlink()
+            with suppress(OSError):  # somebody else has begun to write there
+                for place in made:
+                    place.rmdir()
 
     def _delete(self, version: str) -> None:
         """Rename first: half a version must never look like a whole one."""

@@ -1,8 +1,10 @@
 """What every command line does alike: flags become options, an error one line and a status."""
 
+import argparse
 import sys
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from pathlib import Path
+from typing import NoReturn, TypeVar
 
 from pydantic import ValidationError
 
@@ -29,6 +31,26 @@ def checked(kind: type[Options], values: Mapping[str, object], prefix: str = "")
             raise CodeShapeError(first["msg"]) from error
         flag = prefix + str(first["loc"][0]).replace("_", "-")
         raise InputError(f"--{flag}: {first['msg']}, got {first['input']!r}") from error
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one sentence, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave it to `exit_status`."""
+        raise InputError(message)
+
+
+def require_folder(flag: str, path: Path) -> None:
+    """Check that a folder is at this path or can be made there.
+
+    Raises:
+        InputError: a file is in the way.
+    """
+    there = next((place for place in (path, *path.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        where = "the file" if there == path else f"{path} below the file"
+        raise InputError(f"--{flag} needs to be a folder, got {where} {there}")
 
 
 def exit_status(prog: str, run: Callable[[], None], *, go_on: str = "") -> int:

@@ -159,4 +159,6 @@ def named_device(name: str) -> torch.device:
         raise CheckpointError(f"a device is cpu or cuda[:n], got {name!r}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise CheckpointError(f"device {name!r} needs CUDA, which this machine has not")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise CheckpointError(f"GPUs are cuda:0 to cuda:{count - 1} on this machine, got {name!r}")
     return device

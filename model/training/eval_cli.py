@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from model.core.bootstrap import DRAWS
-from model.core.command import exit_status
+from model.core.command import Parser, exit_status, require_folder
 from model.core.errors import InputError, MeetError, MissingExtraError
 from model.core.types import CandidateBudget
 from model.data.open import open_collection
@@ -46,7 +46,7 @@ class Taken:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    root = argparse.ArgumentParser(prog="meet-eval", description=__doc__)
+    root = Parser(prog="meet-eval", description=__doc__)
     what = root.add_mutually_exclusive_group(required=True)
     what.add_argument("--checkpoint", help="a checkpoint directory, or an encoder's hub name")
     what.add_argument("--index", type=Path, help="the root of a built index")
@@ -73,8 +73,7 @@ def main(
     argv: Sequence[str] | None = None, coco_metrics: Callable[[], CocoMetrics] = open_metrics
 ) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
-    told = parser().parse_args(argv)
-    return exit_status("meet-eval", lambda: _run(told, coco_metrics))
+    return exit_status("meet-eval", lambda: _run(parser().parse_args(argv), coco_metrics))
 
 
 def _run(told: argparse.Namespace, coco_metrics: Callable[[], CocoMetrics]) -> None:
@@ -102,8 +101,8 @@ def _check(told: argparse.Namespace) -> None:
         raise InputError(
             f"ECCV Caption and CxC take the whole split: --folds must be 1, got {told.folds}"
         )
-    if told.out is not None and told.out.exists() and not told.out.is_dir():
-        raise InputError(f"--out needs to be a folder, got the file {told.out}")
+    if told.out is not None:
+        require_folder("out", told.out)
 
 
 def _coco(

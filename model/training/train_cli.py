@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from model.core.command import checked, exit_status
+from model.core.command import Parser, checked, exit_status, require_folder
 from model.core.errors import InputError
 from model.encoders.opening import named_device
 from model.rerankers.learned.reranker import LEARNED_FILE
@@ -33,7 +33,7 @@ VISION_REGION_DROPOUT = 0.5
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    root = argparse.ArgumentParser(prog="meet-train", description=__doc__)
+    root = Parser(prog="meet-train", description=__doc__)
     commands = root.add_subparsers(dest="command", required=True)
     vse = commands.add_parser("vse", help="train a visual-semantic embedding and its heads")
     vse.add_argument("--text", default=BIGRU, help="bigru, or a transformers text encoder")
@@ -88,8 +88,20 @@ def _add_import(command: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or 2 with one sentence for bad input."""
-    told = parser().parse_args(argv)
-    return exit_status("meet-train", lambda: RUNS[told.command](told))
+    return exit_status("meet-train", lambda: _run(parser().parse_args(argv)))
+
+
+def _run(told: argparse.Namespace) -> None:
+    _check_out(told)
+    RUNS[told.command](told)
+
+
+def _check_out(told: argparse.Namespace) -> None:
+    """Refuse, before an hour of work, a place that its result cannot be written to."""
+    if told.command not in MAKES_FILE:
+        require_folder("out", told.out)
+    elif told.out is not None and told.out.is_dir():
+        raise InputError(f"--out is the file to write, got the folder {told.out}")
 
 
 def _run_vse(told: argparse.Namespace) -> None:
@@ -125,6 +137,7 @@ def _run_import(told: argparse.Namespace) -> None:
     run_import(told.checkpoint, told.out, told.vocabulary)
 
 
+MAKES_FILE = {"pillar", "learned"}
 RUNS = {
     "vse": _run_vse,
     "heads": _run_heads,

@@ -135,10 +135,14 @@ async def _found(
     if search.queries is None:
         return await opened.searcher.one(way, search)
     outcomes = await opened.searcher.several(way, search)
-    return {"answers": [_told(request, outcome) for outcome in outcomes]}
+    return {"answers": [_told(request, opened, outcome) for outcome in outcomes]}
 
 
-def _told(request: Request, outcome: Outcome[dict[str, object]]) -> dict[str, object]:
+def _told(
+    request: Request, opened: Parts, outcome: Outcome[dict[str, object]]
+) -> dict[str, object]:
     if not isinstance(outcome, Exception):
         return outcome
-    return problem_of(request, outcome).model_dump(exclude_none=True)
+    problem = problem_of(request, outcome)
+    opened.metrics.problem(problem.code)
+    return problem.model_dump(exclude_none=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index_builder.cli import main
+from index_builder.cli import COMMANDS, main
 from index_builder.options import BuildOptions, parse_size
 from model.artifact.store import VersionStore
 from model.core.errors import InputError
@@ -188,6 +188,62 @@ def test_a_missing_encoder_is_named(vectors: Path, root: Path, capsys: Captured)
     flags = ["--gallery", str(vectors), "--encoder", str(root / "clip"), "--out", str(root)]
     assert main(flags) == 2
     assert "clip" in capsys.readouterr().err
+
+
+def holding_nan(folder: Path) -> Path:
+    folder.mkdir()
+    rows = np.ones((5, 8), np.float32)
+    rows[3, 0] = np.nan
+    np.save(folder / "image.npy", rows)
+    return folder
+
+
+@pytest.mark.parametrize("flags", [(), ("--device", "abacus")])
+def test_a_refused_build_leaves_nothing(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    gallery = holding_nan(tmp_path / "gallery")
+    before = sorted(tmp_path.rglob("*"))
+    assert build(gallery, tmp_path / "deep" / "root", *flags) == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_refused_build_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "notes").write_text("mine")
+    assert build(holding_nan(tmp_path / "gallery"), root) == 2
+    assert (root / "notes").read_text() == "mine"
+    assert not (root / "versions").exists()
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_where_the_index_goes_is_refused_by_its_rule(
+    vectors: Path, tmp_path: Path, capsys: Captured, below: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert build(vectors, file / below) == 2
+    (line,) = sentences(capsys.readouterr().err)
+    assert line.startswith("meet-build: --out needs to be a folder, got ")
+    assert line.endswith(f"the file {file}")
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in {"warm", "activate"}])
+def test_a_root_that_is_no_folder_is_refused_by_its_rule(
+    tmp_path: Path, capsys: Captured, command: str
+) -> None:
+    (tmp_path / "file").write_text("no index")
+    for name, said in (("nowhere", "not there"), ("file", "a file, no folder")):
+        assert main([command, "--index", str(tmp_path / name)]) == 2
+        (line,) = sentences(capsys.readouterr().err)
+        assert (
+            line == f"meet-build: an index is a folder that was built, {tmp_path / name} is {said}"
+        )
+
+
+def test_a_folder_without_versions_lists_none(tmp_path: Path, capsys: Captured) -> None:
+    assert main(["list", "--index", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "no versions\n"
 
 
 def test_two_builds_at_once_do_not_mix(vectors: Path, root: Path, capsys: Captured) -> None:

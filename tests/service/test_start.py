@@ -108,6 +108,19 @@ def test_a_bad_environment_is_one_sentence(
     assert "MEET_LIMITS__MAX_K" in refused(capfd, "--index", str(index_root))
 
 
+def test_a_setting_without_a_flag_is_named_by_its_variable(
+    capfd: pytest.CaptureFixture[str],
+    index_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "keys").write_text("# none yet\n")
+    monkeypatch.setenv("MEET_ADMIN_KEYS_FILE", str(tmp_path / "keys"))
+    sentence = refused(capfd, "--index", str(index_root))
+    assert sentence.startswith("meet-serve: MEET_ADMIN_KEYS_FILE: ")
+    assert "--admin" not in sentence
+
+
 @pytest.mark.parametrize(
     ("host", "url"),
     [

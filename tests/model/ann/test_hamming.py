@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -162,6 +163,38 @@ def test_without_a_gpu_the_device_cuda_is_refused_when_asked_for_by_name() -> No
     with pytest.raises(ArtifactError, match="cuda"):
         HammingIndex.from_codes(codes, device="cuda")
     assert len(HammingIndex.from_codes(codes).on("cuda").search(codes, 2)[1]) == 3
+
+
+class TwoGpus(ModuleType):
+    """A faiss for GPUs as far as the door goes: it notes where an index is copied to."""
+
+    StandardGpuResources = GpuIndexBinaryFlatConfig = SimpleNamespace
+    IndexBinaryFlat = faiss.IndexBinaryFlat
+
+    @staticmethod
+    def get_num_gpus() -> int:
+        return 2
+
+    @staticmethod
+    def GpuIndexBinaryFlat(_: object, index: object, config: SimpleNamespace) -> SimpleNamespace:  # noqa: N802 - as faiss has it
+        return SimpleNamespace(index=index, device=config.device)
+
+
+@pytest.mark.parametrize(("device", "ordinal"), [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
+def test_an_index_goes_to_the_gpu_that_was_named(
+    device: str, ordinal: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = HammingIndex.from_codes(tied_codes(0, 3, 2))
+    monkeypatch.setattr("model.ann.faiss_door.faiss", TwoGpus("faiss"))
+    assert index.on(device)._gpu.device == ordinal
+    assert index.on("cpu")._gpu is None
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = HammingIndex.from_codes(tied_codes(0, 3, 2))
+    monkeypatch.setattr("model.ann.faiss_door.faiss", TwoGpus("faiss"))
+    with pytest.raises(ArtifactError, match="cuda:0 to cuda:1 on this machine, got cuda:2"):
+        index.on("cuda:2")
 
 
 @pytest.mark.gpu

@@ -159,6 +159,9 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_nothing_published_is_a_named_error(store: VersionStore) -> None:
+    with pytest.raises(VersionNotFoundError, match="root is not there"):
+        open_artifact(store.layout.root)
+    store.layout.root.mkdir()
     with pytest.raises(VersionNotFoundError, match="no published version"):
         open_artifact(store.layout.root)
 

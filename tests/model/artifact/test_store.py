@@ -1,8 +1,10 @@
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -133,6 +135,24 @@ def test_a_lock_is_held_by_one_process_and_freed_by_its_death(store: VersionStor
         ):
             pass
         other.kill()
+    with store.lock():
+        assert store.layout.lock.read_text() == f"pid {os.getpid()}\n"
+
+
+def test_a_lock_that_its_holder_removed_is_not_held_by_another(
+    store: VersionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.layout.root.mkdir(parents=True, exist_ok=True)
+    flock = fcntl.flock
+
+    def removed_meanwhile(file: TextIO, how: int) -> None:
+        store.layout.lock.unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    with pytest.raises(ArtifactError, match="is writing to"), store.lock():
+        pass
+    monkeypatch.undo()
     with store.lock():
         assert store.layout.lock.read_text() == f"pid {os.getpid()}\n"
 

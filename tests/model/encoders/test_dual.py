@@ -110,3 +110,12 @@ def test_pickled_weights_are_not_opened(directory: Path, tmp_path: Path) -> None
 def test_a_device_that_is_none_is_refused(directory: Path) -> None:
     with pytest.raises(CheckpointError, match="'abacus'"):
         open_encoder(directory, "abacus")
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_its_number(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(CheckpointError, match="cuda:0 to cuda:1 on this machine, got 'cuda:2'"):
+        open_encoder(directory, "cuda:2")
