@@ -135,13 +135,13 @@ def table(part: Part, found: Mapping[str, Figures], clients: int) -> list[str]:
 
 def page(root: Path, load: Load, redis_url: str) -> str:
     """Everything measured, as a page of Markdown."""
-    queries, texts = draw(Direct.open(root, 10), 512)
+    queries = draw(Direct.open(root, 10), 512)
     lines = [*_head(load)]
     for part in (limits(redis_url), waits()):
         with started(root, part) as urls:
-            require_limit(urls, {"query": texts[0]}, part)
+            require_limit(urls, {"query": queries.texts[0]}, part)
             host = next(iter(urls.values())).netloc.decode()
-            requests = Requests.of(host, queries, texts)
+            requests = Requests.of(host, queries)
             asked = requests.texts if part.title.startswith("text") else requests.vectors
             lines += table(part, measure(urls, asked, load), load.clients)
     return "\n".join([*lines, NOTE])

@@ -14,6 +14,7 @@ from typing import Any, TextIO, assert_never
 from pydantic_core import to_json
 
 from service import notes
+from service.log_lines import LineWriter
 from service.settings import LogFormat, LogLevel
 
 OWN = ("service", "model")  # the packages whose records the level is about
@@ -64,7 +65,7 @@ def formatter(kind: LogFormat) -> logging.Formatter:
 
 def install(kind: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
     """Send every record of this process through one handler; foreign ones from warnings on."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = LineWriter(stream or sys.stderr)
     handler.setFormatter(formatter(kind))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -23,7 +23,7 @@ def widened(values: NDArray[np.floating]) -> FloatArray:
     if not STRETCH < halves.numel() < MANY:
         return np.asarray(halves.float().numpy())
     found = np.empty(values.shape, np.float32)
-    parts = torch.from_numpy(found).view(-1).split(STRETCH)
-    for part, source in zip(parts, halves.view(-1).split(STRETCH), strict=True):
+    parts = (torch.split(one.view(-1), STRETCH) for one in (torch.from_numpy(found), halves))
+    for part, source in zip(*parts, strict=True):
         part.copy_(source)
     return found

@@ -38,13 +38,21 @@ def logged(
         logs.install(kind, level, stream)
         yield stream
     finally:
+        flush()
         logging.captureWarnings(capture=False)
         for logger, handlers, was, propagate in before:
             logger.handlers[:], logger.propagate = handlers, propagate
             logger.setLevel(was)
 
 
+def flush() -> None:
+    """Have all lines written that wait for others."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    flush()
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
