@@ -28,7 +28,7 @@ from model.encoders.opening import open_encoder
 from model.encoders.protocols import Encoder
 from model.reverse_lists.layers import ComputedLists, LayeredLists, MemoryLayer, StoredLists
 from model.reverse_lists.redis_layer import RedisLayer
-from service.cards import cards, image_of
+from service.cards import cards
 from service.errors import MissingModalityError, NoImageError
 from service.queries import Query, Search, TextQuery, VectorQuery
 
@@ -175,11 +175,13 @@ class SearchEngine:
         Raises:
             UnknownItemError: no such item, or one of the other modality.
         """
-        item = self.artifact.item(modality, self.require_row(modality, item_id))
-        image = image_of(self.artifact, item)
-        if image is None:
-            return range(item.row, item.row + 1) if modality is wanted else range(0)
-        return image.caption_rows if wanted is Modality.TEXT else range(image.row, image.row + 1)
+        row = self.require_row(modality, item_id)
+        partners = self.artifact.side(modality).items.partners_of(row)
+        if modality is not wanted:
+            return partners
+        if modality is Modality.TEXT and partners:
+            return self.artifact.side(Modality.IMAGE).items.partners_of(partners.start)
+        return range(row, row + 1)
 
     def probe(self) -> Search:
         """A real query that this index answers.

@@ -153,6 +153,14 @@ class ItemTable:
         first = self._integers("partner")
         return first, (first != NO_ROW).astype(np.int64)
 
+    def partners_of(self, row: int) -> range:
+        """Rows of the other modality that belong to the item of a row."""
+        if self.modality is Modality.IMAGE:
+            first, count = (self._columns[n][row].as_py() for n in ("first_caption", "n_captions"))
+            return range(first, first + count)
+        partner = self._columns["partner"][row].as_py()
+        return range(partner, partner + (partner != NO_ROW))
+
     def _integers(self, name: str) -> RowArray:
         return np.asarray(self._columns[name].to_numpy(), dtype=np.int64)
 

@@ -10,7 +10,7 @@ from model.search.selection import Selection
 
 # What a core's second-level cache holds of a chunk's candidates: their vectors, or their codes'
 # places in the look-up tables and the values there.
-CHUNK_BYTES = 2 << 20
+CHUNK_BYTES = 4 << 20
 LOOKED_UP_BYTES = 16
 
 
