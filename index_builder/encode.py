@@ -8,13 +8,13 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from index_builder.pictures import Picture, load_pictures
+from index_builder.pictures import load_pictures
 from index_builder.shards import EncodedShard, Rejected
 from index_builder.sources import Source
 from model.core.errors import DataFormatError
 from model.core.types import FloatArray, InputKind, Modality, RowArray
 from model.core.vectors import l2_normalised
-from model.data.records import ImageRef, Record
+from model.data.records import Record
 from model.data.rows import RowTable
 from model.data.selection import Selection
 from model.encoders.protocols import Encoder
@@ -94,7 +94,7 @@ class ShardEncoder:
         records = self.source.records(rows)
         refs = [record.image for record in records]
         vectors, pictures = [], []
-        for batch in self._loaded(refs, thumbnails=self.thumbnails):
+        for batch in load_pictures(refs, self.batch_size, thumbnails=self.thumbnails):
             images = [one.image for one in batch if one.image is not None]
             if images:
                 vectors.append(self.encoder.encode_images(images))
@@ -125,13 +125,8 @@ class ShardEncoder:
         refs = [record.image for record in self.source.records(rows)] if self.thumbnails else []
         if not any(refs):
             return ()
-        batches = self._loaded(refs, thumbnails=True)
+        batches = load_pictures(refs, self.batch_size, thumbnails=True)
         return tuple(one.thumbnail for batch in batches for one in batch)
-
-    def _loaded(
-        self, refs: Sequence[ImageRef | None], *, thumbnails: bool
-    ) -> Iterator[list[Picture]]:
-        return load_pictures(refs, self.source.root, self.batch_size, thumbnails=thumbnails)
 
     def _texts(self, part: Selection) -> FloatArray:
         """Embeddings (T, D) of the selected captions, in their order."""

@@ -4,8 +4,6 @@ import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 from PIL import Image
 
@@ -29,18 +27,15 @@ class Picture:
 
 
 def load_pictures(
-    refs: Sequence[ImageRef | None], folder: Path, batch_size: int, *, thumbnails: bool
+    refs: Sequence[ImageRef | None], batch_size: int, *, thumbnails: bool
 ) -> Iterator[list[Picture]]:
-    """Batches of pictures in order; the next batch is being decoded while one is used.
-
-    What lies outside the folder is no picture of it: the service would not show it either.
-    """
-    load = partial(_load, limits=ImageLimits(), folder=folder, thumbnails=thumbnails)
+    """Batches of pictures in order; the next batch is being decoded while one is used."""
+    limits = ImageLimits()
     with ThreadPoolExecutor(WORKERS) as pool:
         waiting: list[Future[Picture]] = []
         for start in range(0, len(refs), batch_size):
             batch = refs[start : start + batch_size]
-            ahead = [pool.submit(load, ref) for ref in batch]
+            ahead = [pool.submit(_load, ref, limits, thumbnails=thumbnails) for ref in batch]
             if waiting:
                 yield [one.result() for one in waiting]
             waiting = ahead
@@ -56,11 +51,11 @@ def thumbnail_of(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _load(ref: ImageRef | None, limits: ImageLimits, folder: Path, *, thumbnails: bool) -> Picture:
+def _load(ref: ImageRef | None, limits: ImageLimits, *, thumbnails: bool) -> Picture:
     if ref is None:
         return Picture(None, reason="the record has no image")
     try:
-        image = load_image(ref, limits, folder)
+        image = load_image(ref, limits)
     except (ImageRejectedError, DataFormatError) as error:
         return Picture(None, reason=str(error))
     return Picture(image, thumbnail_of(image) if thumbnails else b"")

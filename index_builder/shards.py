@@ -13,7 +13,7 @@ from model.artifact.files import rename_durably
 from model.core.types import Frozen, HalfArray, RowArray
 from model.data.selection import Selection
 
-FORMAT = 2
+FORMAT = 1
 
 
 class Rejected(Frozen):

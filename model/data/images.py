@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -18,7 +17,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from model.core.errors import DataFormatError, ImageRejectedError
+from model.core.errors import ImageRejectedError
 from model.data.image_limits import ImageLimits
 from model.data.records import ImageRef
 
@@ -73,25 +72,14 @@ _UPRIGHT = {
 }
 
 
-def load_image(ref: ImageRef, limits: ImageLimits, folder: Path | None = None) -> Image.Image:
+def load_image(ref: ImageRef, limits: ImageLimits) -> Image.Image:
     """The image that a record names, as `decode_image` gives it.
-
-    With a folder nothing outside of it is read, whatever links lead there.
 
     Raises:
         DataFormatError: the file cannot be read.
-        ImageRejectedError: it lies outside the folder, or holds no image that the limits allow.
+        ImageRejectedError: it holds no image that the limits allow.
     """
-    kept = ref if folder is None else _inside(ref, folder)
-    return decode_image(kept.read_bytes(limits.max_bytes + 1), limits)
-
-
-def _inside(ref: ImageRef, folder: Path) -> ImageRef:
-    if (kept := ref.inside(folder)) is not None:
-        return kept
-    if ref.path.is_file():
-        raise ImageRejectedError(f"links out of the gallery's folder are not followed: {ref.path}")
-    raise DataFormatError(f"{ref.path} is no file that can be read")
+    return decode_image(ref.read_bytes(limits.max_bytes + 1), limits)
 
 
 def decode_image(data: bytes, limits: ImageLimits) -> Image.Image:

@@ -97,33 +97,6 @@ def test_bad_images_are_listed_and_left_out_with_their_captions(
         assert word in one["reason"]
 
 
-def test_links_are_followed_as_the_service_follows_them(
-    photos: Path, build: Built, clip: Path, tmp_path: Path
-) -> None:
-    outside = tmp_path / "elsewhere"
-    outside.mkdir()
-    for name in ("2.png", "5.png"):
-        (photos / name).rename(outside / name)
-    (photos / "2.png").symlink_to(outside / "2.png")
-    (photos / "5.png").symlink_to(photos / "0.png")
-    (photos / "8.png").unlink()
-    (photos / "8.png").symlink_to(photos / "8.png")
-    artifact = build(photos, clip)
-    gallery = Path(artifact.manifest.gallery)
-    numbers = [item.metadata["number"] for item in items_of(artifact, Modality.IMAGE)]
-    assert numbers == [row for row in range(N_PHOTOS) if row not in (2, 8)]
-    for item in items_of(artifact, Modality.IMAGE):  # what was read is what the service shows
-        shown = None if item.image is None else item.image.inside(gallery)
-        expected = "0.png" if item.id == "5" else f"{item.id}.png"
-        assert shown is not None
-        assert shown.read_bytes() == (photos / expected).read_bytes()
-    path = artifact.root / "versions" / artifact.version / "report.json"
-    report = json.loads(path.read_text())["gallery"]["skipped"]
-    assert [one["id"] for one in report] == ["2", "8"]
-    assert "links out of the gallery's folder are not followed" in report[0]["reason"]
-    assert "no file that can be read" in report[1]["reason"]
-
-
 def test_too_many_bad_images_fail_and_leave_what_is_published(
     photos: Path, build: Built, clip: Path
 ) -> None:
