@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -191,27 +192,40 @@ class Alone:
 
 
 def measure_alone(direct: Direct, url: httpx.URL, queries: Queries, load: Load) -> Alone:
-    """One client's medians; the four are measured in turns, so that noise meets them alike."""
+    """One client's medians over turns, in each of which all four are asked once, in any order.
+
+    So noise meets them alike, and each finds the caches as the others leave them: asked hundreds
+    of times in a row all are faster, the bare cascade and the route that does nothing most.
+    """
     caller, requests = Caller(url), Requests.of(url.netloc.decode(), queries)
-    no_op, cascade, by_id, by_vector = [], [], [], []
-    for _ in range(load.rounds):
-        no_op += caller.seconds(requests.no_op, load.alone)
-        cascade += _cascade_seconds(direct, queries.vectors, load.alone)
-        by_id += caller.seconds(requests.ids, load.alone)
-        by_vector += caller.seconds(requests.vectors, load.alone)
-    return Alone(*(1000 * median(seconds) for seconds in (no_op, cascade, by_id, by_vector)))
+    kinds = {
+        "no_op": partial(_answered, caller, requests.no_op),
+        "cascade": partial(_ranked, direct, queries.vectors),
+        "by_id": partial(_answered, caller, requests.ids),
+        "by_vector": partial(_answered, caller, requests.vectors),
+    }
+    spent: dict[str, list[float]] = {name: [] for name in kinds}
+    order, draw_order = list(kinds), random.Random(0)
+    for turn in range(load.rounds * load.alone):
+        draw_order.shuffle(order)
+        for name in order:
+            spent[name].append(kinds[name](turn))
+    return Alone(**{name: 1000 * median(seconds) for name, seconds in spent.items()})
 
 
-def _cascade_seconds(direct: Direct, queries: FloatArray, count: int) -> list[float]:
-    """How long searches take with what every answer holds, calibrated scores among it."""
+def _answered(caller: Caller, requests: Sequence[bytes], turn: int) -> float:
+    """How long one request takes."""
+    [seconds] = caller.seconds([requests[turn % len(requests)]], 1)
+    return seconds
+
+
+def _ranked(direct: Direct, queries: FloatArray, turn: int) -> float:
+    """How long a search takes with what every answer holds, calibrated scores among it."""
     options = SearchOptions(k=direct.k, budget=direct.artifact.manifest.budget, calibrate=True)
-    spent = []
-    for turn in range(count):
-        query = queries[turn % len(queries)][None]
-        began = perf_counter()
-        direct.cascade.search(Direction.TEXT_TO_IMAGE, query, options)
-        spent.append(perf_counter() - began)
-    return spent
+    query = queries[turn % len(queries)][None]
+    began = perf_counter()
+    direct.cascade.search(Direction.TEXT_TO_IMAGE, query, options)
+    return perf_counter() - began
 
 
 def measure_rates(
@@ -306,7 +320,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="What serving costs beside the bare cascade.")
     parser.add_argument("--index", type=Path, required=True, help="what meet-build wrote")
     parser.add_argument("--clients", type=int, default=64, help="connections at once")
-    parser.add_argument("--alone", type=int, default=300, help="requests of one client a round")
+    parser.add_argument("--alone", type=int, default=300, help="turns of one client a round")
     parser.add_argument("--seconds", type=float, default=4.0, help="of a load by all clients")
     parser.add_argument("--rounds", type=int, default=3, help="how often all is measured")
     return parser

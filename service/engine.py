@@ -252,7 +252,7 @@ class SearchEngine:
         return item
 
     def _stored(self, modality: Modality, row: int) -> FloatArray:
-        embedding = self.artifact.side(modality).embeddings[row]
+        embedding = self.cascade.sides[modality].embeddings[row]
         return l2_normalised(np.asarray(embedding, dtype=np.float32)[None])
 
     def _probe_query(self, direction: Direction) -> Query:

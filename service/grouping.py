@@ -15,6 +15,8 @@ def in_groups(
     work: Callable[[Key, list[Item]], Sequence[Result]],
 ) -> list[Result]:
     """Each item's result, in the order of the items; those of one key are worked on at once."""
+    if len(items) == 1:
+        return list(work(key(items[0]), list(items)))
     places: dict[Key, list[int]] = defaultdict(list)
     for place, item in enumerate(items):
         places[key(item)].append(place)

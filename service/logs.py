@@ -13,7 +13,6 @@ from typing import Any, TextIO, assert_never
 
 from pydantic_core import to_json
 
-from service import notes
 from service.log_lines import LineWriter
 from service.settings import LogFormat, LogLevel
 
@@ -87,7 +86,7 @@ def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
     given = getattr(record, "fields", None)
     fields = given if isinstance(given, dict) else {}
     told = {name: value for name, value in fields.items() if value not in (None, "")}
-    if "request_id" not in told and (request_id := notes.current().request_id):
+    if "request_id" not in told and (request_id := getattr(record, "request_id", "")):
         told["request_id"] = request_id
     return told
 

@@ -36,7 +36,10 @@ class Patience:
 
 
 class _Caller:
-    """One caller: the body is received in time; behind it only a hang-up can come."""
+    """One caller: the body is received in time; behind it only a hang-up can come.
+
+    One timer serves both: most bodies are there at once, and most answers before it looks.
+    """
 
     def __init__(self, receive: Receive, send: Send, seconds: float) -> None:
         task = asyncio.current_task()
@@ -47,6 +50,7 @@ class _Caller:
         self._receive, self._send, self._seconds = receive, send, seconds
         self._loop = asyncio.get_running_loop()
         self._until = self._loop.time() + seconds
+        self._whole = self._receiving = self._late = False
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -56,16 +60,22 @@ class _Caller:
         Raises:
             SlowBodyError: it has not arrived in time.
         """
-        if self._timer is not None:
+        if self._whole:
             self.unwatch()
             return await self._receive()
+        if self._timer is None:
+            self._look_later()
+        self._receiving = True
         try:
-            async with asyncio.timeout_at(self._until):
-                message = await self._receive()
-        except TimeoutError as error:
-            raise SlowBodyError(f"a body needs to arrive within {self._seconds:g} s") from error
-        if not message.get("more_body", False):
-            self._timer = self._loop.call_later(WATCH_AFTER_SECONDS, self._start)
+            message = await self._receive()
+        except asyncio.CancelledError:
+            if not self._late:
+                raise
+            self.request.uncancel()
+            raise SlowBodyError(f"a body needs to arrive within {self._seconds:g} s") from None
+        finally:
+            self._receiving = False
+        self._whole = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
@@ -80,8 +90,20 @@ class _Caller:
         if self._watch is not None:
             self._watch.cancel()
 
-    def _start(self) -> None:
-        self._watch = self._loop.create_task(self._wait_for_hang_up())
+    def _look_later(self) -> None:
+        """Look when a whole body has waited for a while, or when its time is over."""
+        left = self._until - self._loop.time()
+        seconds = min(WATCH_AFTER_SECONDS, left) if left > 0 else WATCH_AFTER_SECONDS
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        if self._whole:
+            self._watch = self._loop.create_task(self._wait_for_hang_up())
+        elif self._receiving and self._loop.time() >= self._until:
+            self._late = True
+            self.request.cancel()
+        else:
+            self._look_later()
 
     async def _wait_for_hang_up(self) -> None:
         message = await self._receive()

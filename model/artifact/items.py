@@ -108,8 +108,9 @@ class ItemTable:
         self._root = root
         self._table = _map_table(layout.items)
         self._columns = {name: self._table.column(name) for name in SCHEMA.names}
-        self._hashes = map_array(layout.id_hashes, (len(self._table),), np.uint64)
-        self._rows = map_array(layout.id_rows, (len(self._table),), np.int64)
+        # Plain views: to index a memmap object costs more.
+        self._hashes = np.asarray(map_array(layout.id_hashes, (len(self._table),), np.uint64))
+        self._rows = np.asarray(map_array(layout.id_rows, (len(self._table),), np.int64))
 
     def __len__(self) -> int:
         """N."""

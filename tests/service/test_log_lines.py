@@ -87,3 +87,11 @@ def test_a_record_that_cannot_be_written_is_reported_and_left_out(
     log.info("one")
     assert stream.getvalue() == "one\n"
     assert "no number" in capsys.readouterr().err
+
+
+def test_a_stream_that_nobody_reads_breaks_nothing(
+    log: logging.Logger, stream: Pages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream.close()
+    log.info("one")
+    assert "I/O operation on closed file" in capsys.readouterr().err
