@@ -48,6 +48,7 @@ class Load:
     alone: int  # requests of one client
     seconds: float  # of the load by all clients
     rounds: int
+    block: int = 1  # requests of one client of the same kind in a row
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class Alone:
 
 
 def measure_alone(direct: Direct, url: httpx.URL, queries: Queries, load: Load) -> Alone:
-    """One client's medians over turns, in each of which all four are asked once, in any order.
+    """One client's medians over turns, in each of which all four are asked, in any order.
 
     So noise meets them alike, and each finds the caches as the others leave them: asked hundreds
     of times in a row all are faster, the bare cascade and the route that does nothing most.
@@ -206,10 +207,10 @@ def measure_alone(direct: Direct, url: httpx.URL, queries: Queries, load: Load) 
     }
     spent: dict[str, list[float]] = {name: [] for name in kinds}
     order, draw_order = list(kinds), random.Random(0)
-    for turn in range(load.rounds * load.alone):
+    for start in range(0, load.rounds * load.alone, load.block):
         draw_order.shuffle(order)
         for name in order:
-            spent[name].append(kinds[name](turn))
+            spent[name] += [kinds[name](start + turn) for turn in range(load.block)]
     return Alone(**{name: 1000 * median(seconds) for name, seconds in spent.items()})
 
 
@@ -294,7 +295,7 @@ def measure(root: Path, load: Load) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 if all ratios hold, else 1."""
     options = _parser().parse_args(arguments)
-    load = Load(options.clients, options.alone, options.seconds, options.rounds)
+    load = Load(options.clients, options.alone, options.seconds, options.rounds, options.block)
     found = measure(options.index, load)
     print(json.dumps({name: round(value, 3) for name, value in found.items()}, indent=2))
     held = {
@@ -322,6 +323,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clients", type=int, default=64, help="connections at once")
     parser.add_argument("--alone", type=int, default=300, help="turns of one client a round")
     parser.add_argument("--seconds", type=float, default=4.0, help="of a load by all clients")
+    parser.add_argument("--block", type=int, default=1, help="requests of a kind in a row, a turn")
     parser.add_argument("--rounds", type=int, default=3, help="how often all is measured")
     return parser
 
