@@ -8,8 +8,8 @@ from model.heads.heads import HeadsConfig
 from model.search.options import SearchOptions
 from model.search.selection import Selection
 
-# What a core's second-level cache holds of a chunk's candidates: their vectors, or their codes'
-# places in the look-up tables and the values there.
+# Of a chunk's candidates their vectors, or their codes' places in the look-up tables and the
+# values there: more leaves the caches of a core, less makes more calls for each query.
 CHUNK_BYTES = 4 << 20
 LOOKED_UP_BYTES = 16
 

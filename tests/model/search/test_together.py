@@ -231,13 +231,13 @@ def test_a_remembered_hubness_is_the_computed_one() -> None:
 @pytest.mark.parametrize(
     ("counts", "n_queries", "size"),
     [
-        ((400, 200), 32, 10),  # 2 MiB of 4 · 200 · 256 bytes
-        ((8192, 10), 32, 2),  # of 16 · 8192 · 8
+        ((400, 200), 32, 20),  # 4 MiB of 4 · 200 · 256 bytes
+        ((8192, 10), 32, 4),  # of 16 · 8192 · 8
         ((10**6, 10**6), 3, 1),
         ((0, 0), 5, 5),
     ],
 )
-def test_a_chunk_holds_what_fits_a_cache(
+def test_a_chunk_holds_what_the_bound_allows(
     counts: tuple[int, int], n_queries: int, size: int
 ) -> None:
     world = worlds()["lists"].cascade
