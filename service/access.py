@@ -91,15 +91,23 @@ class Access:
         if self._guard_metrics:
             _require(_admitted(presented(scope), (self._search, self._admin)), scope)
 
-    async def _admit(self, scope: Scope, rings: Sequence[KeyRing]) -> None:
-        key = _admitted(presented(scope), rings) if rings else None
-        named = None if key is None else fingerprint(key)
-        notes.current().key = named
-        if self._limiter is not None:
+    async def charge(self, scope: Scope, searches: int) -> None:
+        """Count further searches of a request that was let through.
+
+        Raises:
+            RateLimitedError: too many of this caller.
+        """
+        if self._limiter is not None and searches > 0:
             # A caller with a wrong key spends the tokens of its address: guessing is slow.
-            grant = await self._limiter.take(named or home(client_of(scope)))
+            caller = notes.current().key or home(client_of(scope))
+            grant = await self._limiter.take(caller, searches)
             notes.current().headers.update(grant.headers)
             grant.require()
+
+    async def _admit(self, scope: Scope, rings: Sequence[KeyRing]) -> None:
+        key = _admitted(presented(scope), rings) if rings else None
+        notes.current().key = None if key is None else fingerprint(key)
+        await self.charge(scope, 1)
         if rings:
             _require(key, scope)
 

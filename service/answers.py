@@ -27,6 +27,7 @@ from service.schemas import (
 )
 
 MOST_DUPLICATES = 32
+DIGITS = 6  # of a share that is stored in single precision
 
 
 def reply(answer: BaseModel | Mapping[str, object]) -> Response:
@@ -95,7 +96,7 @@ def hits(engine: SearchEngine, direction: Way, ranking: Ranking) -> list[dict[st
     ]
     if ranking.calibrated is not None:
         for hit, share in zip(found, ranking.calibrated.tolist(), strict=True):
-            hit["calibrated"] = share
+            hit["calibrated"] = round(share, DIGITS)
     if ranking.duplicates is not None:
         for hit, others in zip(found, ranking.duplicates, strict=True):
             hit |= _duplicates(engine, direction, others)

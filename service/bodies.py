@@ -131,6 +131,8 @@ class _Form(MultiPartParser):
 
     spool_max_size = sys.maxsize
     ended = False
+    # Forms are UTF-8 (RFC 7578, 5.1.2); a codec that the caller names may fail, or give no text.
+    _charset = property(lambda _: "utf-8", lambda *_: None)
 
     def on_end(self) -> None:
         """Note that the last boundary came."""

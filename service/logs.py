@@ -4,6 +4,7 @@ Whatever a record holds came from outside in part: nothing in it can begin a lin
 move a terminal's cursor.
 """
 
+import json
 import logging
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO, assert_never
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from service.log_lines import LineWriter
 from service.settings import LogFormat, LogLevel
@@ -110,10 +111,13 @@ def _shown(value: object) -> str:
 
 def _encoded(value: object) -> str:
     """JSON in printable ASCII; of what it has no form for, the words."""
-    told = to_json(
-        value, ensure_ascii=True, inf_nan_mode="constants", bytes_mode="base64", fallback=str
-    )
-    return told.decode("ascii").replace(DELETE, r"\u007f")  # ASCII, but not to be printed
+    try:
+        told = to_json(
+            value, ensure_ascii=True, inf_nan_mode="constants", bytes_mode="base64", fallback=str
+        ).decode("ascii")
+    except PydanticSerializationError:  # half a surrogate pair, as in names of files
+        told = json.dumps(value, default=str)
+    return told.replace(DELETE, r"\u007f")  # ASCII, but not to be printed
 
 
 def _escaped(line: str) -> str:

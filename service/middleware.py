@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import notes
-from service.errors import BodyTooLargeError, QueueFullError
+from service.errors import BodyTooLargeError, QueueFullError, StoppingError
 from service.headers import encoded
 from service.metrics import Metrics
-from service.patience import HUNG_UP
+from service.patience import CUT_OFF, HUNG_UP
+from service.problems import http_kind, kind_of, problem_response
 from service.request_log import RequestLog
 
 REQUEST_ID = b"x-request-id"
@@ -69,6 +71,8 @@ class RequestScope:
         finally:
             if HUNG_UP in scope:
                 status = CLIENT_CLOSED
+            elif CUT_OFF in scope:
+                status = kind_of(StoppingError).status
             spent = time.perf_counter() - begin
             self.metrics.request(scope, status, spent)
             self.told.answered(scope, noted, status, spent)
@@ -94,12 +98,24 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared = _declared_length(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        if "transfer-encoding" in headers and "content-length" in headers:
+            await _refuse_framing(scope, receive, send)
+            return
+        declared = _declared_length(headers)
         counted = _CountedBody(receive, self.max_bytes, declared, self.room)
         try:
             await self.app(scope, counted, send)
         finally:
             self.room.taken -= counted.kept
+
+
+async def _refuse_framing(scope: Scope, receive: Receive, send: Send) -> None:
+    """What a proxy may read as one request and this server as two (RFC 9112, 6.3)."""
+    rule = "a body is framed by `Content-Length` or by `Transfer-Encoding`, got both"
+    close = {"connection": "close"}
+    refusal = problem_response(Request(scope), http_kind(400), rule, headers=close)
+    await refusal(scope, receive, send)
 
 
 @dataclass

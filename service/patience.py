@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import SlowBodyError
 
 HUNG_UP = "hung_up"  # in the scope of a request whose caller has gone
+CUT_OFF = "cut_off"  # in that of one which a stopping server answers in the route's place
 # Most answers are there sooner: they cost no task that watches the connection.
 WATCH_AFTER_SECONDS = 0.05
 
@@ -27,10 +28,11 @@ class Patience:
         try:
             await self.app(scope, caller.receive, caller.send)
         except asyncio.CancelledError:
-            if not caller.gone:
+            if not caller.gone and CUT_OFF not in scope:
                 raise
             caller.request.uncancel()
-            scope[HUNG_UP] = True
+            if caller.gone:
+                scope[HUNG_UP] = True
         finally:
             caller.unwatch()
 

@@ -5,13 +5,14 @@ import sys
 import uuid
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.errors import StoppingError
 from service.headers import encoded, security_headers
+from service.patience import CUT_OFF
 from service.problems import MEDIA_TYPE, Kind, http_kind, kind_of
 from service.schemas import Problem
 
@@ -66,7 +67,10 @@ class PatientProtocol(H11Protocol):
         if self._refused:
             return  # what is still being sent is not looked at
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+        # What an answer did not wait for is still being sent: uvicorn's timer ends with each part.
+        unread = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
+        waits = unread or self.conn.their_state is h11.IDLE
+        if waits and not self.transport.is_closing():
             self._await_head()
         else:
             self._stop_waiting()
@@ -79,6 +83,7 @@ class PatientProtocol(H11Protocol):
     def cut_off(self) -> None:
         """End a request that there is no time for any more; what has begun is broken off."""
         self.cycle.disconnected = True  # whatever its route still sends is dropped
+        cast("dict[str, Any]", self.cycle.scope)[CUT_OFF] = True
         if self.cycle.response_started:
             self.transport.close()
         else:
@@ -113,6 +118,9 @@ class PatientProtocol(H11Protocol):
             self._refuse(http_kind(HTTPStatus.REQUEST_TIMEOUT), rule)
 
     def _refuse(self, kind: Kind, detail: str) -> None:
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()  # an answer is out already
+            return
         request_id, status = uuid.uuid4().hex, HTTPStatus(kind.status)
         content = _problem(kind, detail, request_id)
         self.refused(kind.code)

@@ -14,17 +14,17 @@ from service.settings import RateLimit
 MOST_CALLERS = 65_536  # whose buckets are kept in this process
 MILLI = 1000
 
-# One token of a bucket that fills by the clock of Redis itself, in one step that nobody gets
+# Tokens of a bucket that fills by the clock of Redis itself, in one step that nobody gets
 # between: {tokens left (below 0: none was left), in thousandths}. A bucket that is full is no
 # bucket any more.
 SCRIPT = """
-local rate, size = tonumber(ARGV[1]), tonumber(ARGV[2])
+local rate, size, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local kept = redis.call('HMGET', KEYS[1], 'left', 'at')
 local left = tonumber(kept[1] or size)
 left = math.min(size, left + math.max(0, now - (tonumber(kept[2] or now))) * rate)
-local after = left - 1
+local after = left - cost
 if after >= 0 then
   redis.call('HSET', KEYS[1], 'left', tostring(after), 'at', string.format('%.6f', now))
   redis.call('PEXPIRE', KEYS[1], math.ceil((size - after) / rate * 1000) + 1000)
@@ -78,12 +78,12 @@ class LocalBuckets:
         """Callers known."""
         return len(self._buckets)
 
-    def take(self, caller: str) -> float:
-        """Tokens left after one was taken, below 0 where none was."""
+    def take(self, caller: str, cost: int = 1) -> float:
+        """Tokens left after so many were taken, below 0 where none was."""
         now, size = self._clock(), self._limit.size
         left, at = self._buckets.pop(caller, (size, now))
         left = min(size, left + (now - at) * (self._limit.per_second or 0))
-        after = left - 1
+        after = left - cost
         self._buckets[caller] = (after if after >= 0 else left, now)
         if len(self._buckets) > self._most:
             self._buckets.popitem(last=False)
@@ -97,15 +97,18 @@ class RateLimiter:
         """Take a limit that is on, and the door that the reverse lists use."""
         self._limit, self._door, self._local = limit, door, LocalBuckets(limit)
 
-    async def take(self, caller: str) -> Grant:
-        """What becomes of a request of this caller."""
-        left = None
-        if self._door is not None and self._door.writable:
-            left = await asyncio.to_thread(self._shared, self._door, caller)
-        return Grant(self._local.take(caller) if left is None else left, self._limit)
+    async def take(self, caller: str, cost: int = 1) -> Grant:
+        """What becomes of a request of this caller that costs so many tokens.
 
-    def _shared(self, door: RedisDoor, caller: str) -> float | None:
-        told = (repr(self._limit.per_second), str(self._limit.size))
+        One that costs more than a bucket holds takes a full one.
+        """
+        left, cost = None, min(cost, self._limit.size)
+        if self._door is not None and self._door.writable:
+            left = await asyncio.to_thread(self._shared, self._door, caller, cost)
+        return Grant(self._local.take(caller, cost) if left is None else left, self._limit)
+
+    def _shared(self, door: RedisDoor, caller: str, cost: int) -> float | None:
+        told = (repr(self._limit.per_second), str(self._limit.size), str(cost))
         reply = door.run_script(SCRIPT, f"meet:rate:{caller}", *told)
         return reply[0] / MILLI if reply else None
 

@@ -36,7 +36,7 @@ class PageFile:
 
 @router.get("/")
 def page(request: Request) -> Response:
-    """The page, to callers that ask for HTML by name; there is nothing else here."""
+    """The page, to callers that take HTML; there is nothing else here."""
     if not _wants_html(request.headers.get("accept", "")):
         raise HTTPException(404)
     response = _answer(request, INDEX)
@@ -76,5 +76,5 @@ def _read(path: Path) -> PageFile:
 
 
 def _wants_html(accept: str) -> bool:
-    kinds = (part.partition(";")[0].strip().lower() for part in accept.split(","))
-    return "text/html" in kinds
+    kinds = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return not kinds.isdisjoint({"", "*/*", "text/*", "text/html"})

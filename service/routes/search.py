@@ -13,6 +13,7 @@ from model.core.errors import (
     VectorRejectedError,
 )
 from model.core.types import Direction
+from service.access import access_of
 from service.bodies import BODIES, FORM, media_type, read_json, read_upload, refuse_media_type
 from service.errors import (
     BodyTooLargeError,
@@ -134,6 +135,7 @@ async def _found(
     """A `SearchAnswer`, or `Answers` where several are asked for, as plain values."""
     if search.queries is None:
         return await opened.searcher.one(way, search)
+    await access_of(request).charge(request.scope, len(search.queries) - 1)
     outcomes = await opened.searcher.several(way, search)
     return {"answers": [_told(request, opened, outcome) for outcome in outcomes]}
 

@@ -96,6 +96,31 @@ def test_a_body_that_does_not_end_closes_the_connection(caller: socket.socket) -
     assert document["code"] == "slow_body"
 
 
+@pytest.mark.parametrize("rest_of_it", [b"x", b"ZZZ\r\n"])
+def test_a_body_that_no_answer_waits_for_holds_no_connection_open(
+    caller: socket.socket, rest_of_it: bytes
+) -> None:
+    framing = b"content-length: 20000" if rest_of_it == b"x" else b"transfer-encoding: chunked"
+    caller.sendall(b"POST /nowhere HTTP/1.1\r\nhost: meet\r\n" + framing + b"\r\n\r\n")
+    response = http.client.HTTPResponse(caller)
+    response.begin()
+    assert (response.status, json.loads(response.read())["code"]) == (404, "not_found")
+    caller.sendall(rest_of_it)
+    caller.settimeout(WAIT_SECONDS)
+    assert caller.recv(1) == b""
+
+
+def test_a_body_with_two_framings_is_refused_and_nothing_behind_it_is_read(
+    caller: socket.socket,
+) -> None:
+    hidden = b"GET /healthz HTTP/1.1\r\nhost: meet\r\n\r\n"
+    both = HEAD.replace(b"\r\n\r\n", b"\r\ntransfer-encoding: chunked\r\n\r\n")
+    caller.sendall(both % (5 + len(hidden)) + b"0\r\n\r\n" + hidden)
+    status, document = rest(caller)
+    assert status == b"HTTP/1.1 400 Bad Request"
+    assert "got both" in str(document["detail"])
+
+
 def test_what_is_no_http_is_a_problem(caller: socket.socket) -> None:
     caller.sendall(b"\x16\x03\x01\x02\x00\x01\x00 no request\r\n\r\n")
     status, document = rest(caller)

@@ -192,3 +192,10 @@ def test_the_servers_own_records_and_warnings_take_the_same_way() -> None:
             __import__("warnings").warn("an odd picture", UserWarning, stacklevel=1)
         logging.getLogger("py.warnings").warning("an odd picture")
     assert [one["logger"] for one in lines(stream)] == ["uvicorn.error", "py.warnings"]
+
+
+def test_half_a_surrogate_pair_is_written_out() -> None:
+    with logged() as stream:
+        logging.getLogger("service.test").warning("no file %s", "/data/\udcff.jpg")
+    [line] = lines(stream)
+    assert line["message"] == "no file /data/\udcff.jpg"

@@ -58,6 +58,30 @@ def test_no_pattern_of_asking_gets_more_than_burst_and_rate_allow(
         assert allowed <= burst + rate * clock.now + 1e-6
 
 
+def test_a_call_of_several_searches_costs_as_many_tokens() -> None:
+    clock = Clock()
+    buckets = LocalBuckets(RateLimit(per_second=1, burst=5), clock)
+    assert [buckets.take("a", 3), buckets.take("a", 3), buckets.take("a", 2)] == [2, -1, 0]
+
+
+async def test_a_call_that_costs_more_than_a_bucket_takes_a_full_one() -> None:
+    limiter = RateLimiter(RateLimit(per_second=0.001, burst=5), None)
+    assert [(await limiter.take("a", 64)).left, (await limiter.take("b")).left] == [0, 4]
+    assert (await limiter.take("b", 64)).left < 0
+
+
+async def test_queries_of_one_call_are_counted_one_by_one(
+    engine: SearchEngine, open_client: OpenClient
+) -> None:
+    limit = {"rate_limit": {"per_second": 0.001, "burst": 5}}
+    async with open_client(engine, **limit) as client:
+        call = {"queries": ["a bus", "a dog", "a cat"]}
+        first = await client.post("/search/text-to-image", json=call)
+        assert (first.status_code, first.headers["ratelimit-remaining"]) == (200, "2")
+        second = await client.post("/search/text-to-image", json=call)
+        assert (second.status_code, second.json()["code"]) == (429, "rate_limited")
+
+
 def test_buckets_are_bounded_and_those_silent_for_long_are_forgotten() -> None:
     buckets = LocalBuckets(RateLimit(per_second=0.01, burst=2), Clock(), most=2)
     assert [buckets.take(one) for one in ("a", "b", "a", "c")] == [1, 1, 0, 1]
@@ -171,11 +195,12 @@ async def test_of_many_at_once_redis_lets_exactly_the_burst_through(
 @pytest.mark.redis
 def test_a_bucket_in_redis_fills_by_the_rate(redis_server: RedisServer) -> None:
     door = RedisDoor(redis_server.url, PATIENT)
-    empty = door.run_script(SCRIPT, "meet:rate:a", "0.000001", "1")
-    again = door.run_script(SCRIPT, "meet:rate:a", "0.000001", "1")
+    empty = door.run_script(SCRIPT, "meet:rate:a", "0.000001", "1", "1")
+    again = door.run_script(SCRIPT, "meet:rate:a", "0.000001", "1", "1")
     assert (empty, again) == ([0], [-1000])
     # The same bucket read at another rate: a microsecond is enough.
-    assert door.run_script(SCRIPT, "meet:rate:a", "1000000", "1") == [0]
+    assert door.run_script(SCRIPT, "meet:rate:a", "1000000", "1", "1") == [0]
+    assert door.run_script(SCRIPT, "meet:rate:b", "0.000001", "5", "3") == [2000]
 
 
 @pytest.mark.redis

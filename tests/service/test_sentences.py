@@ -177,3 +177,18 @@ async def test_a_long_size_or_type_or_liking_is_shortened(client: httpx.AsyncCli
     liking = await client.post(T2I, json={"query": "a"}, headers={"accept": f"text/{LONG}"})
     assert [one.status_code for one in (size, media, liking)] == [422, 415, 406]
     assert all(len(one.text) < 700 for one in (size, media, liking))
+
+
+@pytest.mark.parametrize("charset", ["unicode_escape", "undefined", "punycode", "utf-7"])
+@pytest.mark.parametrize("name", ["plus", "filter"])
+async def test_a_form_is_utf_8_whatever_it_says(
+    client: httpx.AsyncClient, charset: str, name: str
+) -> None:
+    value = r'{"a": "\ud800"}' if name == "filter" else r"\ud800"
+    parts = (
+        f'--x\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        '--x\r\ncontent-disposition: form-data; name="image"; filename="a"\r\n\r\nno\r\n--x--\r\n'
+    )
+    headers = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
+    response = await client.post(I2T, content=parts.encode(), headers=headers)
+    assert response.status_code == 422

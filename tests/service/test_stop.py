@@ -62,7 +62,9 @@ async def serving(engine: SearchEngine, **told: object) -> AsyncIterator[Stoppab
             await server.startup([listener])
             log: list[str] = []
             yield Stoppable(server, listener, listener.getsockname(), log)
-            log += [one["message"] for one in lines(stream) if one["logger"] == "service.server"]
+            written = lines(stream)
+            assert not any("traceback" in one for one in written)
+            log += [one["message"] for one in written if one["logger"] == "service.server"]
 
 
 def answer(caller: socket.socket) -> tuple[int, dict[str, object], bool]:

@@ -12,13 +12,15 @@ WRITES_MARKUP = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
-async def test_a_browser_gets_the_page_and_others_the_404_of_any_unknown_route(
-    client: httpx.AsyncClient,
-) -> None:
-    page = await client.get("/", headers=BROWSER)
+@pytest.mark.parametrize("accept", [*BROWSER.values(), "*/*", "text/*;q=0.5", ""])
+async def test_whoever_takes_html_gets_the_page(client: httpx.AsyncClient, accept: str) -> None:
+    page = await client.get("/", headers={"accept": accept})
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["vary"] == "Accept"
-    other = await client.get("/")
+
+
+async def test_others_get_the_404_of_any_unknown_route(client: httpx.AsyncClient) -> None:
+    other = await client.get("/", headers={"accept": "application/json"})
     assert (other.status_code, other.json()["code"]) == (404, "not_found")
 
 
