@@ -1,7 +1,7 @@
 """Who may ask: API keys, and how often each caller may.
 
-A router takes one of the dependencies `require_search`, `require_reader` and `require_admin`; they
-run before a body is read.
+A router takes one of the dependencies `require_reader` and `require_admin`; `require_search` is
+called by the kind of route that searches are. They run before a body is read.
 """
 
 from collections.abc import Iterable, Sequence
@@ -92,13 +92,12 @@ class Access:
             _require(_admitted(presented(scope), (self._search, self._admin)), scope)
 
     async def charge(self, scope: Scope, searches: int) -> None:
-        """Count further searches of a request that was let through.
+        """Take a token for each search from the caller that the notes name, or its address.
 
         Raises:
-            RateLimitedError: too many of this caller.
+            RateLimitedError: there are not so many left.
         """
         if self._limiter is not None and searches > 0:
-            # A caller with a wrong key spends the tokens of its address: guessing is slow.
             caller = notes.current().key or home(client_of(scope))
             grant = await self._limiter.take(caller, searches)
             notes.current().headers.update(grant.headers)
@@ -107,13 +106,14 @@ class Access:
     async def _admit(self, scope: Scope, rings: Sequence[KeyRing]) -> None:
         key = _admitted(presented(scope), rings) if rings else None
         notes.current().key = None if key is None else fingerprint(key)
+        # A caller with a wrong key spends the tokens of its address: guessing is slow.
         await self.charge(scope, 1)
         if rings:
             _require(key, scope)
 
 
 async def require_search(request: Request) -> None:
-    """Dependency of routes that need a search key, where there are any."""
+    """What a search needs first: a search key, where there are any; a dependency of `/index`."""
     await access_of(request).search(request.scope)
 
 
