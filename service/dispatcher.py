@@ -13,6 +13,7 @@ from service.batching import Batch
 from service.deadlines import Pace
 from service.engine import SearchEngine
 from service.errors import DeadlineError, QueueFullError, StoppingError, StuckError
+from service.gathering import Gathering
 from service.grouping import in_groups
 from service.halving import Outcome
 from service.jobs import CallJob, Found, IdleJob, SearchJob, Steps
@@ -38,7 +39,7 @@ class Dispatcher:
 
     GPU indexes of faiss are not safe for concurrent searches, and on a CPU two searches at
     once only wake each other's thread pools. While a batch runs the next one gathers: under
-    load batches grow by themselves, and an idle device answers at once.
+    load batches grow by themselves, and an idle device answers as soon as no more searches come.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class Dispatcher:
     ) -> None:
         """Take who repeats a share of the searches; the running event loop gets the results."""
         self._settings, self._metrics, self._shadows = settings, metrics, shadows
-        self._queue = JobQueue(settings.batch)
-        self._pace = Pace()
         self._loop = asyncio.get_running_loop()
+        self._queue = JobQueue(settings.batch)
+        self._gathering = Gathering(self._queue, self._loop)
+        self._pace = Pace()
         self._decoders = ThreadPoolExecutor(settings.decode_threads, "meet-decode")
         self._decoding = 0
         self._busy_since: float | None = None
@@ -68,7 +70,11 @@ class Dispatcher:
         """
         future: asyncio.Future[Found] = self._loop.create_future()
         job = SearchJob(search, engine, future, urgent)
-        (self._queue.put_first if urgent else self._queue.put)(job)
+        if urgent:
+            self._queue.put_first(job)
+        else:
+            self._gathering.joined([search])
+            self._queue.put(job)
         del job, engine  # a failure's frames would else keep the engine open
         if search.deadline == math.inf:
             return await future
@@ -88,6 +94,7 @@ class Dispatcher:
             QueueFullError: too much waits for so many more.
         """
         jobs = [SearchJob(search, engine, self._loop.create_future()) for search in searches]
+        self._gathering.joined(searches)
         self._queue.put_all(jobs)
         due = [job for job in jobs if job.search.deadline < math.inf]
         expiries = [self._loop.call_at(job.search.deadline, _expire, job.future) for job in due]

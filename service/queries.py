@@ -74,6 +74,11 @@ class Search:
         return (self.query, *(() if self.move is None else self.move.queries))
 
     @property
+    def encodes(self) -> bool:
+        """Whether the encoder is needed for it."""
+        return any(isinstance(query, TextQuery | ImageQuery) for query in self.queries)
+
+    @property
     def pixels(self) -> int:
         """How many pixels it holds on to while it waits."""
         query = self.query

@@ -28,7 +28,7 @@ class JobQueue:
         self._idle: deque[IdleJob] = deque()
         self._pixels = 0
         self._changed = threading.Condition()
-        self._closed = False
+        self._gathering = self._closed = False
 
     def __len__(self) -> int:
         """Jobs that wait, other than idle ones."""
@@ -56,6 +56,19 @@ class JobQueue:
             self.require_room(len(jobs), pixels)
             self._pixels += pixels
             self._searches.extend(jobs)
+            if self._due:
+                self._changed.notify()
+
+    def gather(self) -> None:
+        """Keep searches back until they fill a batch, or `begin` is called."""
+        self._gathering = True
+
+    def begin(self) -> None:
+        """Keep searches back no longer."""
+        if not self._gathering:
+            return
+        with self._changed:
+            self._gathering = False
             self._changed.notify()
 
     def require_room(self, searches: int, own: int = 0) -> None:
@@ -117,23 +130,35 @@ class JobQueue:
     def take(self) -> CallJob | IdleJob | list[SearchJob] | None:
         """A call, the searches of the next batch, or an idle job; None at the end.
 
-        A batch takes what is there; only where `max_wait_ms` says so it waits for company. What
+        A batch takes what is there; where `max_wait_ms` says so it waits for company. What
         nobody waits for any more is dropped on the way.
         """
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._closed or len(self) or self._idle)
-                if not self._urgent and self._searches:
+                self._changed.wait_for(lambda: self.ready)
+                if not self._urgent and self._due:
                     self._await_company()
                 if self._urgent:
                     job = self._urgent.popleft()
                     return job if isinstance(job, CallJob) else [job]
-                if batch := self._batch():
+                if self._due and (batch := self._batch()):
                     return batch
                 if self._idle and not self._searches:
                     return self._idle.popleft()
                 if self._closed and not self._searches:
                     return None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to take, or never will be."""
+        at_leisure = not self._searches and (self._closed or bool(self._idle))
+        return bool(self._urgent) or self._due or at_leisure
+
+    @property
+    def _due(self) -> bool:
+        """Whether a batch of searches can begin."""
+        full = len(self._searches) >= self._settings.max_batch
+        return bool(self._searches) and (full or self._closed or not self._gathering)
 
     def _batch(self) -> list[SearchJob]:
         batch: list[SearchJob] = []

@@ -53,7 +53,7 @@ class LogLevel(StrEnum):
 class Batching(Frozen):
     """How searches share the device."""
 
-    max_batch: int = Field(default=32, ge=1, le=1024)
+    max_batch: int = Field(default=64, ge=1, le=1024)
     max_queue: int = Field(default=256, ge=1)
     max_queue_pixels: int = Field(default=200_000_000, ge=1)  # of decoded images that wait
     max_wait_ms: float = Field(default=0.0, ge=0, le=1000)  # for company, while fewer are there

@@ -51,8 +51,8 @@ def test_axe_finds_no_violation_and_a_phone_never_scrolls_sideways(
     assert violations(page) == []
     page.set_viewport_size(PHONE)
     # The chart is drawn anew a moment after its room has changed.
-    widths = "[document.documentElement.scrollWidth, document.body.scrollWidth]"
-    page.wait_for_function(f"{widths}.every((width) => width === 360)")
+    for whole in ("html", "body"):
+        expect(page.locator(whole)).to_have_js_property("scrollWidth", PHONE["width"])
     small = page.locator("main button:visible").evaluate_all(
         "(all) => all.map((one) => one.getBoundingClientRect().height).filter((one) => one < 32)"
     )

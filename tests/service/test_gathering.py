@@ -1,0 +1,105 @@
+"""Which searches a batch waits for: those on their way, unless the encoder has work to do."""
+
+import asyncio
+
+import pytest
+
+from model.cascade import SearchOptions
+from model.core.types import Direction
+from service.engine import SearchEngine
+from service.gathering import QUIET_TURNS, Gathering
+from service.jobs import IdleJob, SearchJob, Steps
+from service.queries import Move, Query, Search, StoredQuery, TextQuery, VectorQuery
+from service.queue import JobQueue
+from service.settings import Batching
+from tests.service.asking import send, text_search
+from tests.service.conftest import OpenClient
+from tests.service.test_operations import metrics
+from tests.service.world import DIM, World
+
+pytestmark = pytest.mark.anyio
+WAY = Direction.TEXT_TO_IMAGE
+VECTOR = VectorQuery([1.0] * DIM)
+
+
+class Gate:
+    """A queue of three a batch before which searches gather."""
+
+    def __init__(self, engine: SearchEngine) -> None:
+        self.engine, self.loop = engine, asyncio.get_running_loop()
+        self.queue = JobQueue(Batching(max_batch=3))
+        self.gathering = Gathering(self.queue, self.loop)
+
+    def put(self, query: Query, move: Move | None = None) -> SearchJob:
+        search = Search(WAY, query, SearchOptions(), move=move)
+        job = SearchJob(search, self.engine, self.loop.create_future())
+        self.gathering.joined([search])
+        self.queue.put(job)
+        return job
+
+    async def taken(self, turns: int) -> object:
+        """What a thread is given after so many turns of the loop; None for nothing."""
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return self.queue.take() if self.queue.ready else None
+
+
+async def test_a_batch_begins_when_no_search_has_come_for_some_turns(engine: SearchEngine) -> None:
+    gate = Gate(engine)
+    first = gate.put(VECTOR)
+    assert await gate.taken(QUIET_TURNS - 1) is None
+    second = gate.put(StoredQuery("a", WAY.query))
+    assert await gate.taken(QUIET_TURNS - 1) is None, "each that comes is followed by quiet turns"
+    assert await gate.taken(1) == [first, second]
+    third = gate.put(VECTOR)
+    assert await gate.taken(0) is None
+    assert await gate.taken(QUIET_TURNS) == [third]
+
+
+async def test_a_full_batch_waits_for_nobody(engine: SearchEngine) -> None:
+    gate = Gate(engine)
+    jobs = [gate.put(VECTOR) for _ in range(4)]
+    assert await gate.taken(0) == jobs[:3]
+    assert await gate.taken(0) is None
+    assert await gate.taken(QUIET_TURNS) == jobs[3:]
+
+
+@pytest.mark.parametrize(
+    ("query", "move"),
+    [(TextQuery("a"), None), (VECTOR, Move((), ("a",), (1.0, 1.0)))],
+    ids=["text", "minus"],
+)
+async def test_a_search_that_is_encoded_ends_the_wait_of_all(
+    engine: SearchEngine, query: Query, move: Move | None
+) -> None:
+    gate = Gate(engine)
+    first = gate.put(VECTOR)
+    second = gate.put(query, move)
+    assert await gate.taken(0) == [first, second]
+
+
+async def test_what_gathers_is_handed_out_at_the_end_and_before_idle_work(
+    engine: SearchEngine,
+) -> None:
+    gate = Gate(engine)
+    gate.queue.put_idle(IdleJob(_nothing()))
+    job = gate.put(VECTOR)
+    assert await gate.taken(0) is None
+    gate.queue.close()
+    assert await gate.taken(0) == [job]
+
+
+def _nothing() -> Steps:
+    yield
+
+
+async def test_searches_that_come_together_are_one_batch(
+    engine: SearchEngine, open_client: OpenClient, world: World
+) -> None:
+    asked = [text_search(id=f"{one}#0") for one in world.ids[:5]]
+    asked += [text_search(vector=[1.0] * row + [0.5] * (DIM - row)) for row in range(5)]
+    async with open_client(engine) as client:
+        responses = await asyncio.gather(*(send(client, ask) for ask in asked))
+        samples = await metrics(client)
+    assert [one.status_code for one in responses] == [200] * 10
+    assert (samples["meet_batch_size_count",], samples["meet_batch_size_sum",]) == (1, 10)
