@@ -73,7 +73,7 @@ class Dispatcher:
         if urgent:
             self._queue.put_first(job)
         else:
-            self._gathering.joined([search])
+            self._gathering.wait()
             self._queue.put(job)
         del job, engine  # a failure's frames would else keep the engine open
         if search.deadline == math.inf:
@@ -94,7 +94,7 @@ class Dispatcher:
             QueueFullError: too much waits for so many more.
         """
         jobs = [SearchJob(search, engine, self._loop.create_future()) for search in searches]
-        self._gathering.joined(searches)
+        self._gathering.wait()
         self._queue.put_all(jobs)
         due = [job for job in jobs if job.search.deadline < math.inf]
         expiries = [self._loop.call_at(job.search.deadline, _expire, job.future) for job in due]
@@ -162,7 +162,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Answer what was accepted; what the device holds on to for too long is left behind."""
-        _deliver([settled for job in self._queue.close() for settled in _dropped(job)])
+        self._deliver([settled for job in self._queue.close() for settled in _dropped(job)])
         await asyncio.to_thread(self._device.join, self._settings.shutdown_seconds)
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
@@ -252,24 +252,26 @@ class Dispatcher:
         self._busy_since = None
         if not settled:
             return
+        self._queue.gather()
         try:
-            self._loop.call_soon_threadsafe(_deliver, settled)
+            self._loop.call_soon_threadsafe(self._deliver, settled)
         except RuntimeError:
             return  # the loop was closed over a batch that took longer than the stop
+
+    def _deliver(self, settled: list[Settled]) -> None:
+        """On the event loop: tell whoever still waits, before the device goes on."""
+        self._gathering.wait()
+        for future, outcome in settled:
+            if future.done():
+                continue  # nobody waits any more
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
 
 
 def _dropped(job: IdleJob) -> list[Settled]:
     return [] if job.future is None else [(job.future, StoppingError(STOPPING))]
-
-
-def _deliver(settled: list[Settled]) -> None:
-    for future, outcome in settled:
-        if future.done():
-            continue  # nobody waits any more
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
 
 
 async def _outcome(job: SearchJob) -> Outcome[Found]:

@@ -16,6 +16,7 @@ class JobQueue:
     """Searches in the order they came, bounded; urgent jobs go before all of them.
 
     Idle jobs are handed out only where nothing else waits, in turns, and come back after a step.
+    While more is on its way (`gather`) they wait, and searches too that need no encoder.
 
     Bounds are the number of searches, and the pixels of those that ask with an image: what one
     call asks may always wait alone. Filled by the event loop, emptied by one thread.
@@ -26,7 +27,7 @@ class JobQueue:
         self._urgent: deque[Job] = deque()
         self._searches: deque[SearchJob] = deque()
         self._idle: deque[IdleJob] = deque()
-        self._pixels = 0
+        self._pixels = self._encoding = 0  # of the searches that wait
         self._changed = threading.Condition()
         self._gathering = self._closed = False
 
@@ -55,16 +56,17 @@ class JobQueue:
             pixels = sum(job.search.pixels for job in jobs)
             self.require_room(len(jobs), pixels)
             self._pixels += pixels
+            self._encoding += sum(job.search.encodes for job in jobs)
             self._searches.extend(jobs)
             if self._due:
                 self._changed.notify()
 
     def gather(self) -> None:
-        """Keep searches back until they fill a batch, or `begin` is called."""
+        """Keep work back until searches fill a batch, or `begin` is called."""
         self._gathering = True
 
     def begin(self) -> None:
-        """Keep searches back no longer."""
+        """Keep nothing back any longer."""
         if not self._gathering:
             return
         with self._changed:
@@ -151,20 +153,22 @@ class JobQueue:
     @property
     def ready(self) -> bool:
         """Whether there is something to take, or never will be."""
-        at_leisure = not self._searches and (self._closed or bool(self._idle))
-        return bool(self._urgent) or self._due or at_leisure
+        at_leisure = self._closed or (bool(self._idle) and not self._gathering)
+        return bool(self._urgent) or self._due or (at_leisure and not self._searches)
 
     @property
     def _due(self) -> bool:
         """Whether a batch of searches can begin."""
+        begins = self._closed or self._encoding or not self._gathering
         full = len(self._searches) >= self._settings.max_batch
-        return bool(self._searches) and (full or self._closed or not self._gathering)
+        return bool(self._searches) and (bool(begins) or full)
 
     def _batch(self) -> list[SearchJob]:
         batch: list[SearchJob] = []
         while self._searches and len(batch) < self._settings.max_batch:
             job = self._searches.popleft()
             self._pixels -= job.search.pixels
+            self._encoding -= job.search.encodes
             if not job.future.done():
                 batch.append(job)
         return batch

@@ -12,7 +12,7 @@ from service.jobs import IdleJob, SearchJob, Steps
 from service.queries import Move, Query, Search, StoredQuery, TextQuery, VectorQuery
 from service.queue import JobQueue
 from service.settings import Batching
-from tests.service.asking import send, text_search
+from tests.service.asking import parts_of, send, text_search
 from tests.service.conftest import OpenClient
 from tests.service.test_operations import metrics
 from tests.service.world import DIM, World
@@ -33,7 +33,7 @@ class Gate:
     def put(self, query: Query, move: Move | None = None) -> SearchJob:
         search = Search(WAY, query, SearchOptions(), move=move)
         job = SearchJob(search, self.engine, self.loop.create_future())
-        self.gathering.joined([search])
+        self.gathering.wait()
         self.queue.put(job)
         return job
 
@@ -69,27 +69,57 @@ async def test_a_full_batch_waits_for_nobody(engine: SearchEngine) -> None:
     [(TextQuery("a"), None), (VECTOR, Move((), ("a",), (1.0, 1.0)))],
     ids=["text", "minus"],
 )
-async def test_a_search_that_is_encoded_ends_the_wait_of_all(
+async def test_a_search_that_is_encoded_waits_for_nobody_and_takes_all_along(
     engine: SearchEngine, query: Query, move: Move | None
 ) -> None:
     gate = Gate(engine)
     first = gate.put(VECTOR)
+    assert await gate.taken(0) is None
     second = gate.put(query, move)
     assert await gate.taken(0) == [first, second]
+    gate.put(VECTOR)
+    assert await gate.taken(0) is None
 
 
-async def test_what_gathers_is_handed_out_at_the_end_and_before_idle_work(
-    engine: SearchEngine,
-) -> None:
+async def test_idle_work_waits_for_what_gathers_and_for_what_is_told(engine: SearchEngine) -> None:
     gate = Gate(engine)
-    gate.queue.put_idle(IdleJob(_nothing()))
+    idle = IdleJob(_nothing())
+    gate.queue.put_idle(idle)
     job = gate.put(VECTOR)
     assert await gate.taken(0) is None
+    assert await gate.taken(QUIET_TURNS) == [job]
+    gate.gathering.wait()  # as whoever tells what was found
+    assert await gate.taken(QUIET_TURNS - 1) is None
+    assert await gate.taken(1) is idle
+
+
+async def test_at_the_end_nothing_is_kept_back(engine: SearchEngine) -> None:
+    gate = Gate(engine)
+    job = gate.put(VECTOR)
     gate.queue.close()
     assert await gate.taken(0) == [job]
+    assert gate.queue.take() is None
+
+
+async def test_idle_work_begins_when_the_answers_before_it_are_out(
+    engine: SearchEngine, open_client: OpenClient
+) -> None:
+    async with open_client(engine) as client:
+        dispatcher = parts_of(client).dispatcher
+        order: list[str] = []
+        told = [dispatcher.run(int), dispatcher.idle(_noting(order))]
+        first, second = (asyncio.ensure_future(one) for one in told)
+        first.add_done_callback(lambda _: order.append("told"))
+        await asyncio.gather(first, second)
+    assert order == ["told", "idle"]
 
 
 def _nothing() -> Steps:
+    yield
+
+
+def _noting(order: list[str]) -> Steps:
+    order.append("idle")
     yield
 
 
