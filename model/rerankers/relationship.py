@@ -74,7 +74,7 @@ def rank_term(ranks: RankArray, entries: NDArray[np.integer] | int) -> FloatArra
     return np.where(np.asarray(entries) > 0, term, 0.0).astype(np.float32)
 
 
-def _rank_terms(ranks: RankArray, lists: FloatArray) -> FloatArray:
+def _rank_terms(ranks: RankArray, lists: NDArray[np.floating]) -> FloatArray:
     """`rank_term` of ranks (C,) in lists (C, z), looked up where every list is full."""
     entries, depth = valid_counts(lists), lists.shape[1]
     if entries.min(initial=depth) < depth:
@@ -119,7 +119,7 @@ def relationship(
 
     Their hubness (C,) is computed where it is not at hand.
     """
-    values = widened(lists)  # once, for every term
+    values = lists if hubs is not None else widened(lists)  # once, for every term
     near = hubness(values, weights.temperature) if hubs is None else hubs
     ranks = reverse_ranks(values, cosines)
     complementarity = weights.complementarity * _rank_terms(ranks, values)

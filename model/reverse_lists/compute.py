@@ -6,6 +6,7 @@ always runs on blocks of one fixed shape, padded with zeros.
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,10 +83,25 @@ def reverse_ranks(lists: NDArray[np.floating], cosines: NDArray[np.floating]) ->
     The cosine is rounded to fp16 as the lists are, so a value never loses to its own rounding.
     Ranks end at the number of entries: beyond the list nothing is known.
     """
-    own = np.asarray(cosines, dtype=np.float16).astype(lists.dtype)
-    above = (lists > own[:, None]).view(np.uint8)
+    own = np.asarray(cosines, dtype=np.float16) + np.float16(0)  # which makes -0.0 0.0
+    values, wanted = _comparable(lists, own)
+    above = (values > wanted[:, None]).view(np.uint8)
     narrow = np.min_scalar_type(lists.shape[1])  # sums faster than whole words
     return np.asarray(np.add.reduce(above, axis=1, dtype=narrow), dtype=np.int32)
+
+
+def _comparable(lists: NDArray[np.floating], own: HalfArray) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Lists and cosines as numbers that compare as they do, and fast.
+
+    As long as a list holds nothing below zero, halves compare as the whole numbers of their bits
+    do, and a cosine below zero, whose bits are one, is below the whole list.
+    """
+    if lists.dtype != np.float16:
+        return lists, own.astype(lists.dtype)
+    bits = lists.view(np.int16)
+    if bits.shape[1] and int(bits[:, -1].min(initial=0)) >= 0:  # the lowest: lists descend
+        return bits, own.view(np.int16)
+    return widened(lists), own.astype(np.float32)
 
 
 def valid_counts(lists: NDArray[np.floating]) -> RankArray:

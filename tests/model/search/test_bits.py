@@ -63,11 +63,14 @@ def test_scores_of_codes(n_queries: int, n_subspaces: int) -> None:
             np.testing.assert_array_equal(found[place], in_order)
 
 
+@pytest.mark.parametrize("lowest", [-9, 0])
 @pytest.mark.parametrize("z", [1, 9, 128, 255, 256, 700])
-def test_ranks_and_hubness_of_lists(z: int) -> None:
-    """Lists longer than a byte counts too."""
+def test_ranks_and_hubness_of_lists(z: int, lowest: float) -> None:
+    """Lists longer than a byte counts too, with values below zero and without."""
     rng = np.random.default_rng(z)
-    lists = -np.sort(-rng.standard_normal((70, z)), axis=1).astype(np.float16)
+    values = np.maximum(rng.standard_normal((70, z)), lowest)
+    lists = -np.sort(-values, axis=1).astype(np.float16)
+    lists[5] = 0.0 * lowest  # both zeros, which are equal
     near = np.concatenate([rng.standard_normal(66), [-9, 9, 0, -0.0]]).astype(np.float32)
     ranks, hubs = reverse_ranks(lists, near), hubness(lists, 0.1)
     padded = lists.copy()
