@@ -1,13 +1,13 @@
 """The one thread that touches the device, and the few that decode images."""
 
 import asyncio
-import math
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import monotonic, perf_counter
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from service.batching import Batch
 from service.deadlines import Pace
@@ -22,6 +22,7 @@ from service.queries import Search
 from service.queue import JobQueue
 from service.settings import ServiceSettings
 from service.shadow import Shadows
+from service.ticking import Ticker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,8 +31,16 @@ Settled = tuple[asyncio.Future[Any], Outcome[Any]]
 # A thread that wants the interpreter waits so long for it. Between two numpy calls of a search the
 # device's thread wants it dozens of times: at the usual 5 ms a busy event loop would starve it.
 SWITCH_SECONDS = 0.0005
+SOON_SECONDS = 0.25  # from when on a deadline has a timer of its own
 TOO_LATE = "the search was not answered within its time"
 STOPPING = "the service is stopping, ask another one"
+
+
+class _Wait(NamedTuple):
+    """Until when a future is waited for, on the monotonic clock, which is the event loop's too."""
+
+    deadline: float
+    future: asyncio.Future[Found]
 
 
 class Dispatcher:
@@ -50,6 +59,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._queue = JobQueue(settings.batch)
         self._gathering = Gathering(self._queue, self._loop)
+        self._waits: Ticker[_Wait] = Ticker(SOON_SECONDS, self._look)
         self._pace = Pace()
         self._decoders = ThreadPoolExecutor(settings.decode_threads, "meet-decode")
         self._decoding = 0
@@ -76,14 +86,11 @@ class Dispatcher:
             self._gathering.wait()
             self._queue.put(job)
         del job, engine  # a failure's frames would else keep the engine open
-        if search.deadline == math.inf:
-            return await future
-        # The loop's clock is the monotonic one.
-        expiry = self._loop.call_at(search.deadline, _expire, future)
+        end = self._expiring(_Wait(search.deadline, future))
         try:
             return await future
         finally:
-            expiry.cancel()
+            end()
 
     async def search_all(
         self, searches: Sequence[Search], engine: SearchEngine
@@ -96,13 +103,25 @@ class Dispatcher:
         jobs = [SearchJob(search, engine, self._loop.create_future()) for search in searches]
         self._gathering.wait()
         self._queue.put_all(jobs)
-        due = [job for job in jobs if job.search.deadline < math.inf]
-        expiries = [self._loop.call_at(job.search.deadline, _expire, job.future) for job in due]
+        ends = [self._expiring(_Wait(job.search.deadline, job.future)) for job in jobs]
         try:
             return await asyncio.gather(*map(_outcome, jobs))
         finally:
-            for expiry in expiries:
-                expiry.cancel()
+            for end in ends:
+                end()
+
+    def _expiring(self, wait: "_Wait") -> Callable[[], None]:
+        """Answer whoever waits for too long; what is given back ends that."""
+        if wait.deadline - monotonic() < 2 * SOON_SECONDS:
+            return self._loop.call_at(wait.deadline, _expire, wait.future).cancel
+        self._waits.add(wait)
+        return partial(self._waits.discard, wait)
+
+    def _look(self, wait: "_Wait") -> None:
+        """Give a wait whose end is near a timer of its own, for that is exact."""
+        if wait.deadline - monotonic() < 2 * SOON_SECONDS:
+            self._waits.discard(wait)
+            self._loop.call_at(wait.deadline, _expire, wait.future)
 
     def require_room(self, searches: int) -> None:
         """Check that so many more searches may wait.

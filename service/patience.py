@@ -5,11 +5,12 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import SlowBodyError
+from service.ticking import Ticker
 
 HUNG_UP = "hung_up"  # in the scope of a request whose caller has gone
 CUT_OFF = "cut_off"  # in that of one which a stopping server answers in the route's place
 # Most answers are there sooner: they cost no task that watches the connection.
-WATCH_AFTER_SECONDS = 0.05
+LOOK_SECONDS = 0.05
 
 
 class Patience:
@@ -18,13 +19,14 @@ class Patience:
     def __init__(self, app: ASGIApp, body_seconds: float) -> None:
         self.app = app
         self.body_seconds = body_seconds
+        self.ticker: Ticker[_Caller] = Ticker(LOOK_SECONDS, _Caller.look)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on a `receive` that raises inside the route when the time is over."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        caller = _Caller(receive, send, self.body_seconds)
+        caller = _Caller(receive, send, self.body_seconds, self.ticker)
         try:
             await self.app(scope, caller.receive, caller.send)
         except asyncio.CancelledError:
@@ -38,22 +40,21 @@ class Patience:
 
 
 class _Caller:
-    """One caller: the body is received in time; behind it only a hang-up can come.
+    """One caller: the body is received in time; behind it only a hang-up can come."""
 
-    One timer serves both: most bodies are there at once, and most answers before it looks.
-    """
-
-    def __init__(self, receive: Receive, send: Send, seconds: float) -> None:
+    def __init__(
+        self, receive: Receive, send: Send, seconds: float, ticker: "Ticker[_Caller]"
+    ) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request needs a task to be answered in")
         self.request = task
         self.gone = False
         self._receive, self._send, self._seconds = receive, send, seconds
+        self._ticker = ticker
         self._loop = asyncio.get_running_loop()
         self._until = self._loop.time() + seconds
-        self._whole = self._receiving = self._late = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._whole = self._receiving = self._late = self._looked_at = False
         self._watch: asyncio.Task[None] | None = None
 
     async def receive(self) -> Message:
@@ -65,8 +66,9 @@ class _Caller:
         if self._whole:
             self.unwatch()
             return await self._receive()
-        if self._timer is None:
-            self._look_later()
+        if not self._looked_at:
+            self._looked_at = True
+            self._ticker.add(self)
         self._receiving = True
         try:
             message = await self._receive()
@@ -87,25 +89,19 @@ class _Caller:
 
     def unwatch(self) -> None:
         """Stop waiting for a hang-up."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ticker.discard(self)
         if self._watch is not None:
             self._watch.cancel()
 
-    def _look_later(self) -> None:
-        """Look when a whole body has waited for a while, or when its time is over."""
-        left = self._until - self._loop.time()
-        seconds = min(WATCH_AFTER_SECONDS, left) if left > 0 else WATCH_AFTER_SECONDS
-        self._timer = self._loop.call_later(seconds, self._look)
-
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Watch the connection behind a whole body; end the wait for one that is late."""
         if self._whole:
+            self._ticker.discard(self)
             self._watch = self._loop.create_task(self._wait_for_hang_up())
         elif self._receiving and self._loop.time() >= self._until:
+            self._ticker.discard(self)
             self._late = True
             self.request.cancel()
-        else:
-            self._look_later()
 
     async def _wait_for_hang_up(self) -> None:
         message = await self._receive()
