@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +58,16 @@ class Item:
     def caption_rows(self) -> range:
         """Text rows of this image's captions."""
         return range(self.first_caption, self.first_caption + self.n_captions)
+
+
+class Shown(NamedTuple):
+    """What a hit shows of an item, an `Item`'s fields; `pictured`: it has a source."""
+
+    id: str
+    caption: str | None
+    partner: int
+    metadata: Mapping[str, JsonValue]
+    pictured: bool
 
 
 class ItemsWriter(Closing):
@@ -126,6 +136,18 @@ class ItemTable:
             raise IndexError(f"{self.modality} row {row} is outside 0..{len(self) - 1}")
         columns = {name: column[row].as_py() for name, column in self._columns.items()}
         return _from_columns(columns, self.modality, row, self._root)
+
+    def shown(self, row: int) -> Shown:
+        """What hits show of the item of a row: a few of its columns, and no path."""
+        columns = self._columns
+        metadata = columns["metadata"][row].as_py()
+        return Shown(
+            self.id(row),
+            columns["caption"][row].as_py(),
+            columns["partner"][row].as_py(),
+            json.loads(metadata) if metadata else {},
+            columns["path"][row].is_valid,
+        )
 
     def id(self, row: int) -> str:
         """The id of a row."""

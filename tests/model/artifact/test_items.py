@@ -51,6 +51,15 @@ def test_items_come_back_as_they_went_in(
     assert [table[row] for row in range(len(table))] == items
     assert [table.row(one) for one in ids] == list(range(len(ids)))
     assert [table.id(row) for row in range(len(ids))] == ids
+    shown = [(one.id, one.caption, one.partner, one.metadata, False) for one in items]
+    assert [table.shown(row) for row in range(len(table))] == shown
+
+
+def test_a_source_is_seen_without_its_path(tmp_path: Path) -> None:
+    sources = [None, ImageRef(tmp_path / "a.png"), ImageRef(tmp_path / "b.tar", 512, 7)]
+    items = [Item(f"{row}", Modality.IMAGE, row, image=one) for row, one in enumerate(sources)]
+    table = written(tmp_path, items, Modality.IMAGE)
+    assert [table.shown(row).pictured for row in range(3)] == [False, True, True]
 
 
 def test_an_unknown_id_has_no_row(tmp_path: Path) -> None:
