@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 from model.artifact.matching import ItemMatcher
 from model.core.brief import MOST, shortened
+from model.core.filters import Condition, Kind
 from model.search.selection import Selection
 from service.engine import SearchEngine
 from service.queries import Search, TextQuery
@@ -25,7 +26,7 @@ def of_texts(engine: SearchEngine, search: Search) -> list[str]:
 
 
 def of_filter(engine: SearchEngine, search: Search, selection: Selection) -> list[str]:
-    """A notice for each field of the search's filter that no item has a value in.
+    """A notice for each field of the search's filter in which no item has such a value.
 
     One such field leaves nothing to be found, so that a selection of items needs no look at it.
     """
@@ -33,7 +34,18 @@ def of_filter(engine: SearchEngine, search: Search, selection: Selection) -> lis
     matcher = engine.cascade.sides[search.direction.candidate].matcher
     if asked is None or len(selection) or not isinstance(matcher, ItemMatcher):
         return []
-    return [_of_field(field, engine.metadata_fields) for field in matcher.unknown(asked)]
+    told = (_of_condition(engine, one, matcher.kinds(one.field)) for one in asked.conditions)
+    return [one for one in told if one is not None]
+
+
+def _of_condition(engine: SearchEngine, asked: Condition, held: frozenset[Kind]) -> str | None:
+    if Kind.NOTHING in asked.kinds or held & asked.kinds:
+        return None
+    if not held:
+        return _of_field(asked.field, engine.metadata_fields)
+    wanted = " or ".join(f"a {kind}" for kind in sorted(asked.kinds))
+    there = " and ".join(f"{kind}s" for kind in sorted(held))
+    return f"no item has {wanted} in the metadata field {_quoted([asked.field])}, it holds {there}"
 
 
 def _of_field(field: str, known: Sequence[str]) -> str:

@@ -296,8 +296,8 @@ class SearchAnswer(Answer):
     )
     notices: list[str] | None = Field(
         default=None,
-        description="what of the search meant nothing here: a metadata field that no item has, a "
-        "text of which the encoder knows no word; left out where there is nothing to say",
+        description="what of the search meant nothing here: a metadata field that no item has such "
+        "a value in, a text of which the encoder knows no word; left out where nothing is to say",
     )
     hits: list[Hit]
     milliseconds: dict[str, float] = Field(

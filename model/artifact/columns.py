@@ -67,10 +67,15 @@ class Column:
         return sum(part.nbytes for part in parts) + int(self.dictionary.nbytes)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether no item has a value that a condition could compare."""
-        stores = (self.truths, self.integers, self.reals, self.texts)
-        return not any(len(store.values) for store in stores)
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of the values that a condition could compare; none where no item has one."""
+        held = (
+            (Kind.TRUTH, self.truths),
+            (Kind.NUMBER, self.integers),
+            (Kind.NUMBER, self.reals),
+            (Kind.TEXT, self.texts),
+        )
+        return frozenset(kind for kind, entries in held if len(entries.values))
 
     def mask(self, condition: Condition, n_items: int) -> Mask:
         """Which items (N,) fulfil the condition."""

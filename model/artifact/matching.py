@@ -10,7 +10,7 @@ from model.artifact.columns import Column
 from model.artifact.items import NO_ROW, ItemTable
 from model.artifact.metadata import read_column
 from model.artifact.reader import Artifact
-from model.core.filters import ID_FIELD, Condition, Filter
+from model.core.filters import ID_FIELD, Condition, Filter, Kind
 from model.core.lru import ByteLru
 from model.core.types import Modality
 
@@ -41,13 +41,11 @@ class ItemMatcher:
             whole &= self._mask(condition)
         return whole
 
-    def unknown(self, asked: Filter) -> tuple[str, ...]:
-        """Fields that a filter wants a value of and that no item has one in."""
-        wanted = [one for one in asked.conditions if not one.takes_nothing]
-        return tuple(one.field for one in wanted if self._is_empty(one.field))
-
-    def _is_empty(self, field: str) -> bool:
-        return field != ID_FIELD and all(self._column(one, field).is_empty for one in self._told)
+    def kinds(self, field: str) -> frozenset[Kind]:
+        """The kinds of values that items have in a field; none where no item has one."""
+        if field == ID_FIELD:
+            return frozenset([Kind.TEXT])
+        return frozenset().union(*(self._column(one, field).kinds for one in self._told))
 
     @property
     def _told(self) -> list[ItemTable]:

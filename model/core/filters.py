@@ -68,10 +68,10 @@ class Condition:
     field: str
     terms: tuple[Term, ...]
 
-    @property
-    def takes_nothing(self) -> bool:
-        """Whether a term names null: a field that is not there may be what is looked for."""
-        return any(value.kind is Kind.NOTHING for term in self.terms for value in term.values)
+    @cached_property
+    def kinds(self) -> frozenset[Kind]:
+        """What it names values of; null: a field that is not there may be what is looked for."""
+        return frozenset(value.kind for term in self.terms for value in term.values)
 
 
 @dataclass(frozen=True)

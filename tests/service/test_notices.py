@@ -41,6 +41,9 @@ async def test_a_field_that_no_item_has_is_named_beside_those_alike(
         ({"ROW": 3, "row": 3, "rows": 3}, ["`ROW`, did you mean `row`", "`rows`, did you mean"]),
         ({"row.deep": 3}, ["`row.deep`, did you mean `row`?"]),
         ({"x" * 5000: 3}, ["..."]),
+        ({"row": "3"}, ["no item has a text in the metadata field `row`, it holds numbers"]),
+        ({"row": {"in": ["3", True]}}, ["has a text or a truth value in the metadata field `row`"]),
+        ({"id": 7}, ["no item has a number in the metadata field `id`, it holds texts"]),
     ],
 )
 async def test_each_such_field_has_its_notice(
@@ -58,7 +61,7 @@ async def test_each_such_field_has_its_notice(
         {"rwo": None},
         {"rwo": {"in": [None, 3]}, "row": -1},
         {"row": -1},
-        {"row": "3"},
+        {"row": {"in": ["3", -1]}},
         {"row": 3},
         {"id": "nobody"},
         {},

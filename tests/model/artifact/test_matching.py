@@ -2,10 +2,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from model.artifact.items import NO_ROW, Item
 from model.artifact.matching import ItemMatcher
-from model.core.filters import Filter
+from model.core.filters import Filter, Kind
 from model.core.lru import ByteLru
 from model.core.types import Modality
 from tests.model.artifact.test_items import written
@@ -39,22 +40,22 @@ def test_a_caption_has_the_metadata_that_its_hit_shows(
 
 
 @pytest.mark.parametrize(
-    ("asked", "unknown"),
+    ("field", "kinds"),
     [
-        ({"row": 7}, ()),
-        ({"licence": "CC0", "row": 7, "author": {"gt": 3}}, ("author", "licence")),
-        ({"licence": None}, ()),
-        ({"licence": {"in": [None, "CC0"]}}, ()),
-        ({"id": "nobody"}, ()),
-        ({"alone": 3}, ()),  # in a caption without an image, which speaks for itself
-        ({"deep": 3}, ("deep",)),  # objects, which equal nothing
-        ({"deep.er": 3}, ()),
+        ("row", {Kind.NUMBER}),
+        ("mixed", {Kind.NUMBER, Kind.TEXT, Kind.TRUTH}),
+        ("licence", set()),
+        ("id", {Kind.TEXT}),
+        ("alone", {Kind.NUMBER}),  # in a caption without an image, which speaks for itself
+        ("deep", set()),  # objects, which equal nothing
+        ("deep.er", {Kind.NUMBER}),
     ],
 )
-def test_fields_that_no_item_has_a_value_in_are_told(
-    tmp_path: Path, asked: dict[str, object], unknown: tuple[str, ...]
+def test_the_kinds_of_values_that_items_have_in_a_field_are_told(
+    tmp_path: Path, field: str, kinds: set[Kind]
 ) -> None:
-    images = [replace(one, metadata={**one.metadata, "deep": {"er": 3}}) for one in IMAGES]
+    told: dict[str, JsonValue] = {"deep": {"er": 3}, "mixed": ["3", 0.5, True, None], "id": 9}
+    images = [replace(one, metadata={**one.metadata, **told}) for one in IMAGES]
     captions = [
         replace(one, metadata={"alone" if one.partner == NO_ROW else "only": 3}) for one in CAPTIONS
     ]
@@ -63,7 +64,7 @@ def test_fields_that_no_item_has_a_value_in_are_told(
         written(tmp_path, images, Modality.IMAGE),
         ByteLru(1 << 20),
     )
-    assert matcher.unknown(Filter.of(asked)) == unknown
+    assert matcher.kinds(field) == kinds
 
 
 def test_metadata_of_captions_whose_images_speak_for_them_counts_for_nothing(
@@ -73,6 +74,7 @@ def test_metadata_of_captions_whose_images_speak_for_them_counts_for_nothing(
     captions = [replace(one, row=row, metadata={"own": 3}) for row, one in enumerate(paired)]
     written_captions = written(tmp_path, captions, Modality.TEXT)
     images = written(tmp_path, IMAGES, Modality.IMAGE)
-    asked = Filter.of({"own": 3, "row": 1})
-    assert ItemMatcher(written_captions, images, ByteLru(1 << 20)).unknown(asked) == ("own",)
-    assert ItemMatcher(written_captions, None, ByteLru(1 << 20)).unknown(asked) == ("row",)
+    for asked_images, known in ((images, "row"), (None, "own")):
+        matcher = ItemMatcher(written_captions, asked_images, ByteLru(1 << 20))
+        told = {field: matcher.kinds(field) for field in ("own", "row")}
+        assert [field for field, kinds in told.items() if kinds] == [known]
