@@ -2,7 +2,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pydantic import JsonValue
 
 from model.artifact.items import NO_ROW, Item
 from model.artifact.matching import ItemMatcher
@@ -54,8 +53,8 @@ def test_a_caption_has_the_metadata_that_its_hit_shows(
 def test_the_kinds_of_values_that_items_have_in_a_field_are_told(
     tmp_path: Path, field: str, kinds: set[Kind]
 ) -> None:
-    told: dict[str, JsonValue] = {"deep": {"er": 3}, "mixed": ["3", 0.5, True, None], "id": 9}
-    images = [replace(one, metadata={**one.metadata, **told}) for one in IMAGES]
+    told = {"row": 1, "deep": {"er": 3}, "mixed": ["3", 0.5, True, None], "id": 9}
+    images = [replace(one, metadata=told) for one in IMAGES]
     captions = [
         replace(one, metadata={"alone" if one.partner == NO_ROW else "only": 3}) for one in CAPTIONS
     ]
