@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_a_caption_has_the_metadata_that_its_hit_shows(
 def test_the_kinds_of_values_that_items_have_in_a_field_are_told(
     tmp_path: Path, field: str, kinds: set[Kind]
 ) -> None:
-    told = {"row": 1, "deep": {"er": 3}, "mixed": ["3", 0.5, True, None], "id": 9}
+    told: dict[str, Any] = {"row": 1, "deep": {"er": 3}, "mixed": ["3", 0.5, True, None], "id": 9}
     images = [replace(one, metadata=told) for one in IMAGES]
     captions = [
         replace(one, metadata={"alone" if one.partner == NO_ROW else "only": 3}) for one in CAPTIONS
