@@ -100,6 +100,8 @@ class Dispatcher:
         Raises:
             QueueFullError: too much waits for so many more.
         """
+        if not searches:
+            return []
         jobs = [SearchJob(search, engine, self._loop.create_future()) for search in searches]
         self._gathering.wait()
         self._queue.put_all(jobs)

@@ -13,6 +13,7 @@ from service.queue import JobQueue
 # Of the event loop, from a request's first byte to its search in the queue: one turn reads it,
 # the next begins its task, and a body that comes in a packet of its own takes one more.
 QUIET_TURNS = 3
+MOST_TURNS = 16  # of a loop that is never quiet
 
 
 class Gathering:
@@ -20,16 +21,18 @@ class Gathering:
 
     def __init__(self, queue: JobQueue, loop: asyncio.AbstractEventLoop) -> None:
         self._queue, self._loop = queue, loop
-        self._left = 0  # turns until the queue's work begins
+        self._left = self._most = 0  # turns until the queue's work begins
 
     def wait(self) -> None:
         """Wait for quiet turns from here on: there is something to hand in, or to tell."""
         if not self._left:
+            self._most = MOST_TURNS
             self._loop.call_soon(self._turn)
-        self._left = QUIET_TURNS
+        self._left = min(QUIET_TURNS, self._most)
         self._queue.gather()
 
     def _turn(self) -> None:
+        self._most -= 1
         self._left -= 1
         if self._left:
             self._loop.call_soon(self._turn)

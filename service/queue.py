@@ -28,6 +28,7 @@ class JobQueue:
         self._searches: deque[SearchJob] = deque()
         self._idle: deque[IdleJob] = deque()
         self._pixels = self._encoding = 0  # of the searches that wait
+        self._begun = 0  # searches at the head that are kept back no longer
         self._changed = threading.Condition()
         self._gathering = self._closed = False
 
@@ -71,6 +72,7 @@ class JobQueue:
             return
         with self._changed:
             self._gathering = False
+            self._begun = len(self._searches)  # even if more is on its way by the time of `take`
             self._changed.notify()
 
     def require_room(self, searches: int, own: int = 0) -> None:
@@ -159,9 +161,9 @@ class JobQueue:
     @property
     def _due(self) -> bool:
         """Whether a batch of searches can begin."""
-        begins = self._closed or self._encoding or not self._gathering
-        full = len(self._searches) >= self._settings.max_batch
-        return bool(self._searches) and (bool(begins) or full)
+        begins = self._closed or self._encoding or self._begun or not self._gathering
+        most = min(self._settings.max_batch, self._settings.max_queue)
+        return bool(self._searches) and (bool(begins) or len(self._searches) >= most)
 
     def _batch(self) -> list[SearchJob]:
         batch: list[SearchJob] = []
@@ -169,6 +171,7 @@ class JobQueue:
             job = self._searches.popleft()
             self._pixels -= job.search.pixels
             self._encoding -= job.search.encodes
+            self._begun = max(0, self._begun - 1)
             if not job.future.done():
                 batch.append(job)
         return batch

@@ -23,7 +23,7 @@ class Ticker(Generic[Item]):
     def add(self, item: Item) -> None:
         """Look at the item from now on."""
         self._new.add(item)
-        if self._loop is None or self._loop.is_closed():
+        if self._loop is not asyncio.get_running_loop():
             self._wait()
 
     def discard(self, item: Item) -> None:
@@ -34,11 +34,20 @@ class Ticker(Generic[Item]):
     def _tick(self) -> None:
         self._loop = None
         for item in tuple(self._old):
-            self._look(item)
+            self._look_at(item)
         self._old |= self._new
         self._new.clear()
         if self._old:
             self._wait()
+
+    def _look_at(self, item: Item) -> None:
+        """Look; what cannot be looked at harms no other, and is let go."""
+        try:
+            self._look(item)
+        except Exception as error:  # noqa: BLE001 - told as that of any callback
+            self.discard(item)
+            told = {"message": f"{item!r} could not be looked at", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
 
     def _wait(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -132,13 +132,17 @@ class ItemTable:
         Raises:
             IndexError: no such row.
         """
-        if not 0 <= row < len(self):
-            raise IndexError(f"{self.modality} row {row} is outside 0..{len(self) - 1}")
+        self._require(row)
         columns = {name: column[row].as_py() for name, column in self._columns.items()}
         return _from_columns(columns, self.modality, row, self._root)
 
     def shown(self, row: int) -> Shown:
-        """What hits show of the item of a row: a few of its columns, and no path."""
+        """What hits show of the item of a row: a few of its columns, and no path.
+
+        Raises:
+            IndexError: no such row.
+        """
+        self._require(row)
         columns = self._columns
         metadata = columns["metadata"][row].as_py()
         return Shown(
@@ -183,6 +187,10 @@ class ItemTable:
             return range(first, first + count)
         partner = self._columns["partner"][row].as_py()
         return range(partner, partner + (partner != NO_ROW))
+
+    def _require(self, row: int) -> None:
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self.modality} row {row} is outside 0..{len(self) - 1}")
 
     def _integers(self, name: str) -> RowArray:
         return np.asarray(self._columns[name].to_numpy(), dtype=np.int64)

@@ -93,13 +93,13 @@ def reverse_ranks(lists: NDArray[np.floating], cosines: NDArray[np.floating]) ->
 def _comparable(lists: NDArray[np.floating], own: HalfArray) -> tuple[NDArray[Any], NDArray[Any]]:
     """Lists and cosines as numbers that compare as they do, and fast.
 
-    As long as a list holds nothing below zero, halves compare as the whole numbers of their bits
-    do, and a cosine below zero, whose bits are one, is below the whole list.
+    Where no list holds a sign, halves compare as their bits do as whole numbers, and those of a
+    cosine below zero are below them all.
     """
     if lists.dtype != np.float16:
         return lists, own.astype(lists.dtype)
     bits = lists.view(np.int16)
-    if bits.shape[1] and int(bits[:, -1].min(initial=0)) >= 0:  # the lowest: lists descend
+    if int(bits.min(initial=0)) >= 0:
         return bits, own.view(np.int16)
     return widened(lists), own.astype(np.float32)
 

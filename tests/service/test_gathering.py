@@ -7,7 +7,8 @@ import pytest
 from model.cascade import SearchOptions
 from model.core.types import Direction
 from service.engine import SearchEngine
-from service.gathering import QUIET_TURNS, Gathering
+from service.errors import QueueFullError
+from service.gathering import MOST_TURNS, QUIET_TURNS, Gathering
 from service.jobs import IdleJob, SearchJob, Steps
 from service.queries import Move, Query, Search, StoredQuery, TextQuery, VectorQuery
 from service.queue import JobQueue
@@ -19,15 +20,16 @@ from tests.service.world import DIM, World
 
 pytestmark = pytest.mark.anyio
 WAY = Direction.TEXT_TO_IMAGE
+THREE = Batching(max_batch=3)
 VECTOR = VectorQuery([1.0] * DIM)
 
 
 class Gate:
     """A queue of three a batch before which searches gather."""
 
-    def __init__(self, engine: SearchEngine) -> None:
+    def __init__(self, engine: SearchEngine, settings: Batching = THREE) -> None:
         self.engine, self.loop = engine, asyncio.get_running_loop()
-        self.queue = JobQueue(Batching(max_batch=3))
+        self.queue = JobQueue(settings)
         self.gathering = Gathering(self.queue, self.loop)
 
     def put(self, query: Query, move: Move | None = None) -> SearchJob:
@@ -62,6 +64,28 @@ async def test_a_full_batch_waits_for_nobody(engine: SearchEngine) -> None:
     assert await gate.taken(0) == jobs[:3]
     assert await gate.taken(0) is None
     assert await gate.taken(QUIET_TURNS) == jobs[3:]
+
+
+async def test_a_queue_that_is_full_is_a_batch_that_is_full(engine: SearchEngine) -> None:
+    gate = Gate(engine, Batching(max_batch=3, max_queue=2))
+    jobs = [gate.put(VECTOR) for _ in range(2)]
+    for _ in range(2 * MOST_TURNS):
+        with pytest.raises(QueueFullError):
+            gate.put(VECTOR)
+    assert await gate.taken(0) == jobs
+
+
+async def test_a_loop_that_is_never_quiet_is_waited_for_so_long(engine: SearchEngine) -> None:
+    gate = Gate(engine)
+    job = gate.put(VECTOR)
+    for _ in range(MOST_TURNS - 1):
+        assert await gate.taken(1) is None
+        gate.gathering.wait()
+    await asyncio.sleep(0)
+    gate.gathering.wait()  # before a thread has seen that the batch may begin
+    assert await gate.taken(0) == [job]
+    gate.put(VECTOR)
+    assert await gate.taken(0) is None
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,25 @@ async def test_nothing_is_looked_at_before_its_time() -> None:
     assert loop.time() - began >= SECONDS - 0.001
 
 
+async def test_what_cannot_be_looked_at_harms_no_other() -> None:
+    loop, looked = asyncio.get_running_loop(), asyncio.Event()
+    told: list[str] = []
+    loop.set_exception_handler(lambda _, context: told.append(context["message"]))
+
+    def look(item: str) -> None:
+        if item == "bad":
+            raise ValueError("broken")
+        if told:
+            looked.set()
+
+    ticker = Ticker(SECONDS, look)
+    for item in ("good", "bad"):
+        ticker.add(item)
+    await asyncio.wait_for(looked.wait(), 20)
+    await asyncio.sleep(3 * SECONDS)
+    assert told == ["'bad' could not be looked at"]
+
+
 def test_a_loop_that_was_closed_is_followed_by_the_next() -> None:
     looked: list[str] = []
     ticker = Ticker(SECONDS, looked.append)

@@ -60,6 +60,9 @@ def test_a_source_is_seen_without_its_path(tmp_path: Path) -> None:
     items = [Item(f"{row}", Modality.IMAGE, row, image=one) for row, one in enumerate(sources)]
     table = written(tmp_path, items, Modality.IMAGE)
     assert [table.shown(row).pictured for row in range(3)] == [False, True, True]
+    for row in (-1, 3):
+        with pytest.raises(IndexError, match=rf"row {row} is outside 0\.\.2"):
+            table.shown(row)
 
 
 def test_an_unknown_id_has_no_row(tmp_path: Path) -> None:

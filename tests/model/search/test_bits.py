@@ -71,6 +71,7 @@ def test_ranks_and_hubness_of_lists(z: int, lowest: float) -> None:
     values = np.maximum(rng.standard_normal((70, z)), lowest)
     lists = -np.sort(-values, axis=1).astype(np.float16)
     lists[5] = 0.0 * lowest  # both zeros, which are equal
+    lists[-4, z // 2 :] = [-0.0, 0.0, *[0.0] * z][: z - z // 2]
     near = np.concatenate([rng.standard_normal(66), [-9, 9, 0, -0.0]]).astype(np.float32)
     ranks, hubs = reverse_ranks(lists, near), hubness(lists, 0.1)
     padded = lists.copy()
