@@ -165,9 +165,10 @@ class Caller:
 
     def seconds(self, requests: Sequence[bytes], count: int) -> list[float]:
         """How long each of so many answers took, one after another."""
-        return [self._ask(requests[turn % len(requests)]) for turn in range(count)]
+        return [self.ask(requests[turn % len(requests)]) for turn in range(count)]
 
-    def _ask(self, request: bytes) -> float:
+    def ask(self, request: bytes) -> float:
+        """How long one answer took."""
         began = perf_counter()
         self.socket.sendall(request)
         received = b""
@@ -216,8 +217,7 @@ def measure_alone(direct: Direct, url: httpx.URL, queries: Queries, load: Load) 
 
 def _answered(caller: Caller, requests: Sequence[bytes], turn: int) -> float:
     """How long one request takes."""
-    [seconds] = caller.seconds([requests[turn % len(requests)]], 1)
-    return seconds
+    return caller.ask(requests[turn % len(requests)])
 
 
 def _ranked(direct: Direct, queries: FloatArray, turn: int) -> float:

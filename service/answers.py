@@ -6,13 +6,12 @@ from fastapi import Response
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from model.artifact.items import Item
+from model.artifact.items import NO_ROW, Item
 from model.cascade import Explanation as Explained
 from model.cascade import Ranking
 from model.core.types import WAYS, Modality, RowArray, Way
 from model.rerankers.ordering import AppliedRerank
 from service import offers
-from service.cards import image_link, image_of
 from service.engine import SearchEngine
 from service.fates import Told
 from service.jobs import Found
@@ -136,16 +135,15 @@ def explanation(
 
 def item_answer(engine: SearchEngine, item: Item) -> ItemAnswer:
     """One item."""
-    image = image_of(engine.artifact, item)
-    return ItemAnswer(
-        id=item.id,
-        modality=item.modality,
-        caption=item.caption,
-        image_id=image.id if image is not None and image is not item else None,
-        image=image_link(engine.artifact, item),
-        captions=[engine.artifact.item(Modality.TEXT, row).id for row in item.caption_rows],
-        metadata=dict(item.metadata),
-    )
+    side, image_id = engine.artifact.side, None
+    if item.partner != NO_ROW:
+        image_id = side(Modality.IMAGE).items.id(item.partner)
+    told = {
+        "modality": item.modality,
+        "image_id": image_id,
+        "captions": [side(Modality.TEXT).items.id(row) for row in item.caption_rows],
+    }
+    return ItemAnswer.model_validate({**engine.cards[item.modality](item.row), **told})
 
 
 def index_answer(engine: SearchEngine, limits: Limits) -> IndexAnswer:

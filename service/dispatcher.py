@@ -31,7 +31,7 @@ Settled = tuple[asyncio.Future[Any], Outcome[Any]]
 # A thread that wants the interpreter waits so long for it. Between two numpy calls of a search the
 # device's thread wants it dozens of times: at the usual 5 ms a busy event loop would starve it.
 SWITCH_SECONDS = 0.0005
-SOON_SECONDS = 0.25  # from when on a deadline has a timer of its own
+SOON_SECONDS = 0.5  # a deadline that is no farther off has a timer of its own, which is exact
 TOO_LATE = "the search was not answered within its time"
 STOPPING = "the service is stopping, ask another one"
 
@@ -41,6 +41,11 @@ class _Wait(NamedTuple):
 
     deadline: float
     future: asyncio.Future[Found]
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether it is worth a timer."""
+        return self.deadline - monotonic() < SOON_SECONDS
 
 
 class Dispatcher:
@@ -59,7 +64,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._queue = JobQueue(settings.batch)
         self._gathering = Gathering(self._queue, self._loop)
-        self._waits: Ticker[_Wait] = Ticker(SOON_SECONDS, self._look)
+        self._waits: Ticker[_Wait] = Ticker(SOON_SECONDS / 2, self._look)
         self._pace = Pace()
         self._decoders = ThreadPoolExecutor(settings.decode_threads, "meet-decode")
         self._decoding = 0
@@ -112,16 +117,15 @@ class Dispatcher:
             for end in ends:
                 end()
 
-    def _expiring(self, wait: "_Wait") -> Callable[[], None]:
+    def _expiring(self, wait: _Wait) -> Callable[[], None]:
         """Answer whoever waits for too long; what is given back ends that."""
-        if wait.deadline - monotonic() < 2 * SOON_SECONDS:
+        if wait.ends_soon:
             return self._loop.call_at(wait.deadline, _expire, wait.future).cancel
         self._waits.add(wait)
         return partial(self._waits.discard, wait)
 
-    def _look(self, wait: "_Wait") -> None:
-        """Give a wait whose end is near a timer of its own, for that is exact."""
-        if wait.deadline - monotonic() < 2 * SOON_SECONDS:
+    def _look(self, wait: _Wait) -> None:
+        if wait.ends_soon:
             self._waits.discard(wait)
             self._loop.call_at(wait.deadline, _expire, wait.future)
 

@@ -119,10 +119,9 @@ def relationship(
 
     Their hubness (C,) is computed where it is not at hand.
     """
-    values = lists if hubs is not None else widened(lists)  # once, for every term
-    near = hubness(values, weights.temperature) if hubs is None else hubs
-    ranks = reverse_ranks(values, cosines)
-    complementarity = weights.complementarity * _rank_terms(ranks, values)
+    near = hubness(lists, weights.temperature) if hubs is None else hubs
+    ranks = reverse_ranks(lists, cosines)
+    complementarity = weights.complementarity * _rank_terms(ranks, lists)
     complementarity -= np.float32(weights.hubness) * near
     expansion = np.zeros_like(complementarity)
     if pairs is not None:
