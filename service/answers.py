@@ -68,7 +68,7 @@ def _marked(search: Search, found: Found, hits: list[dict[str, object]]) -> list
     """The hits, those marked that belong to the same image as the item that was asked with."""
     asked = search.query
     if isinstance(asked, StoredQuery):
-        family = found.engine.family(asked.modality, asked.item_id, search.direction.candidate)
+        family = found.engine.family(asked.modality, asked.row, search.direction.candidate)
         for hit, row in zip(hits, found.ranking.rows.tolist(), strict=True):
             if row in family:
                 hit["same_image"] = True

@@ -15,7 +15,7 @@ from service.fates import fates
 from service.grouping import in_groups
 from service.halving import Note, Outcome, in_halves
 from service.jobs import Found
-from service.likeness import own_id, with_room, without
+from service.likeness import own_row, with_room, without
 from service.queries import Search
 
 
@@ -44,7 +44,7 @@ class Batch:
     def _find(self, way: Way, group: Sequence[Encoded]) -> list[Found]:
         """Rankings of one direction, each as whole as its deadline leaves time for."""
         plans = self._plans(way, [one.search for one in group])
-        embeddings = np.stack([one.embedding for one in group])
+        embeddings = np.array([one.embedding for one in group])
         options = [
             with_room(one.search, plan.options) for one, plan in zip(group, plans, strict=True)
         ]
@@ -56,9 +56,8 @@ class Batch:
 
     def _found(self, one: Encoded, plan: Plan, ranking: Ranking) -> Found:
         search, options = one.search, plan.options
-        if (own := own_id(search)) is not None:
-            row = self.engine.require_row(search.direction.candidate, own)
-            ranking = without(ranking, row, options)
+        if (own := own_row(search)) is not None:
+            ranking = without(ranking, own, options)
         spent = {"encode": one.milliseconds, **ranking.milliseconds}
         told = fates(self.engine, search, options, one.embedding, ranking)
         return Found(

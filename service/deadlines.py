@@ -76,7 +76,7 @@ Kind = tuple[Way, RerankMode | None, bool, bool]
 
 
 class Pace:
-    """Seconds that a search of each kind has taken lately; used by one thread."""
+    """Seconds that a search of each kind has taken lately; used by one thread at a time."""
 
     def __init__(self) -> None:
         self._seen: dict[Kind, tuple[float, float]] = {}  # seconds, when
@@ -85,6 +85,11 @@ class Pace:
         """The expectation for one search of a batch; 0 where nothing is known."""
         seconds, seen = self._seen.get((direction, *plan.kind), (0.0, 0.0))
         return seconds * math.exp2((seen - monotonic()) / HALF_LIFE_SECONDS)
+
+    def mean(self, direction: Way, plan: Plan) -> float | None:
+        """What was measured, however long ago; None where nothing is known."""
+        seconds, _ = self._seen.get((direction, *plan.kind), (None, 0.0))
+        return seconds
 
     def note(self, direction: Way, plan: Plan, seconds: float) -> None:
         """Take one more measurement into account."""

@@ -1,6 +1,7 @@
-"""The one thread that touches the device, and the few that decode images."""
+"""The device, which one thread at a time touches, and the few threads that decode images."""
 
 import asyncio
+import math
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from functools import partial
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+from service.at_once import is_quick
 from service.batching import Batch
 from service.deadlines import Pace
 from service.engine import SearchEngine
@@ -31,6 +33,7 @@ Settled = tuple[asyncio.Future[Any], Outcome[Any]]
 # A thread that wants the interpreter waits so long for it. Between two numpy calls of a search the
 # device's thread wants it dozens of times: at the usual 5 ms a busy event loop would starve it.
 SWITCH_SECONDS = 0.0005
+CROWDED_SECONDS = 0.05  # for so long after two searches met, batches are to be expected
 SOON_SECONDS = 0.5  # a deadline that is no farther off has a timer of its own, which is exact
 TOO_LATE = "the search was not answered within its time"
 STOPPING = "the service is stopping, ask another one"
@@ -53,7 +56,8 @@ class Dispatcher:
 
     GPU indexes of faiss are not safe for concurrent searches, and on a CPU two searches at
     once only wake each other's thread pools. While a batch runs the next one gathers: under
-    load batches grow by themselves, and an idle device answers as soon as no more searches come.
+    load batches grow by themselves, and an idle device answers as soon as no more searches come;
+    one that is alone and quick is answered without a change of threads.
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class Dispatcher:
         self._decoders = ThreadPoolExecutor(settings.decode_threads, "meet-decode")
         self._decoding = 0
         self._busy_since: float | None = None
+        self._free = threading.Lock()  # held by whoever touches the device
+        self._met = -math.inf  # when a search last came while another was under way
         sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
         self._device = threading.Thread(target=self._work, name="meet-device", daemon=True)
         self._device.start()
@@ -87,10 +93,12 @@ class Dispatcher:
         job = SearchJob(search, engine, future, urgent)
         if urgent:
             self._queue.put_first(job)
-        else:
+        elif not self._answered_at_once(job):
             self._gathering.wait()
             self._queue.put(job)
         del job, engine  # a failure's frames would else keep the engine open
+        if future.done():
+            return future.result()
         end = self._expiring(_Wait(search.deadline, future))
         try:
             return await future
@@ -116,6 +124,22 @@ class Dispatcher:
         finally:
             for end in ends:
                 end()
+
+    def _answered_at_once(self, job: SearchJob) -> bool:
+        """Answer a quick search if it is alone; whether it was. What comes behind it gathers."""
+        if not self._queue.at_rest or self._free.locked():
+            self._met = job.queued
+        crowded = job.queued - self._met < CROWDED_SECONDS
+        if crowded or not self._gathering.quiet or not self._free.acquire(blocking=False):
+            return False
+        try:
+            if not is_quick(job.search, job.engine, self._pace):
+                return False
+            self._gathering.wait(1)
+            self._batch([job], _tell)
+            return True
+        finally:
+            self._free.release()
 
     def _expiring(self, wait: _Wait) -> Callable[[], None]:
         """Answer whoever waits for too long; what is given back ends that."""
@@ -204,13 +228,14 @@ class Dispatcher:
         if taken is None:
             return False
         self._busy_since = monotonic()
-        match taken:
-            case CallJob():
-                self._settle(self._call(taken))
-            case IdleJob():
-                self._settle(self._step(taken))
-            case _:
-                self._batch(taken)
+        with self._free:
+            match taken:
+                case CallJob():
+                    self._settle(self._call(taken))
+                case IdleJob():
+                    self._settle(self._step(taken))
+                case _:
+                    self._batch(taken, self._settle)
         return True
 
     def _call(self, job: CallJob) -> list[Settled]:
@@ -237,12 +262,12 @@ class Dispatcher:
             return _dropped(job)
         return []
 
-    def _batch(self, jobs: Sequence[SearchJob]) -> None:
+    def _batch(self, jobs: Sequence[SearchJob], tell: Callable[[list[Settled]], None]) -> None:
         began = monotonic()
         waits = [began - job.queued for job in jobs]
         now, size = perf_counter(), len(jobs)
         outcomes = self._answer(jobs)
-        self._settle(
+        tell(
             [
                 (one.future, found if isinstance(found, Exception) else found.after(queued, size))
                 for one, found, queued in zip(
@@ -286,13 +311,17 @@ class Dispatcher:
     def _deliver(self, settled: list[Settled]) -> None:
         """On the event loop: tell whoever still waits, before the device goes on."""
         self._gathering.wait()
-        for future, outcome in settled:
-            if future.done():
-                continue  # nobody waits any more
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
+        _tell(settled)
+
+
+def _tell(settled: Sequence[Settled]) -> None:
+    for future, outcome in settled:
+        if future.done():
+            continue  # nobody waits any more
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
 
 
 def _dropped(job: IdleJob) -> list[Settled]:

@@ -48,10 +48,8 @@ def encoded(
 
 
 def _parts(engine: SearchEngine, queries: Sequence[Query], halved: Note) -> list[Outcome[_Part]]:
-    def embedded(_: type[Query], alike: list[Query]) -> list[Outcome[_Part]]:
-        return in_halves(alike, partial(_embedded, engine), halved)
-
-    return in_groups(queries, type, embedded)
+    work = partial(_embedded, engine)
+    return in_groups(queries, type, lambda _, alike: in_halves(alike, work, halved))
 
 
 def _embedded(engine: SearchEngine, queries: Sequence[Query]) -> list[_Part]:
@@ -88,11 +86,11 @@ def _moved(move: Move, embeddings: Sequence[FloatArray]) -> FloatArray:
 
 def _embeddings(engine: SearchEngine, queries: Sequence[Query]) -> FloatArray:
     """Unit embeddings (B, D) of queries that are all of one kind."""
-    if texts := [query.text for query in queries if isinstance(query, TextQuery)]:
-        return engine.encoder.encode_texts(texts)
-    if images := [query.image for query in queries if isinstance(query, ImageQuery)]:
-        return engine.encoder.encode_images(images)
     if vectors := [query.values for query in queries if isinstance(query, VectorQuery)]:
         return engine.embed_vectors(vectors)
-    stored = [query for query in queries if isinstance(query, StoredQuery)]
-    return np.concatenate([engine.embed_stored(one.item_id, one.modality) for one in stored])
+    if items := [(one.modality, one.row) for one in queries if isinstance(one, StoredQuery)]:
+        return engine.embed_stored(items)
+    if texts := [query.text for query in queries if isinstance(query, TextQuery)]:
+        return engine.encoder.encode_texts(texts)
+    images = [query.image for query in queries if isinstance(query, ImageQuery)]
+    return engine.encoder.encode_images(images)

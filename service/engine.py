@@ -142,13 +142,11 @@ class SearchEngine:
         """
         return query_vectors(vectors, self.artifact.manifest.embedding_dim)
 
-    def embed_stored(self, item_id: str, modality: Modality) -> FloatArray:
-        """The unit embedding (1, D) that the gallery holds of an item of this modality.
-
-        Raises:
-            UnknownItemError: no such item, or one of the other modality.
-        """
-        return self._stored(modality, self.require_row(modality, item_id))
+    def embed_stored(self, items: Sequence[tuple[Modality, int]]) -> FloatArray:
+        """The unit embeddings (B, D) that the gallery holds of rows of its modalities."""
+        sides = self.cascade.sides
+        stored = [sides[modality].embeddings[row] for modality, row in items]
+        return l2_normalised(np.array(stored, dtype=np.float32))
 
     def row(self, modality: Modality, item_id: str) -> int | None:
         """The row of an id among the items of one modality; None where it has none."""
@@ -169,13 +167,8 @@ class SearchEngine:
             f"{brief(item_id)} is {NAMES[modality.other]}, the id of {needed} is needed"
         )
 
-    def family(self, modality: Modality, item_id: str, wanted: Modality) -> range:
-        """Rows of one modality that belong to the same image as an item, itself among them.
-
-        Raises:
-            UnknownItemError: no such item, or one of the other modality.
-        """
-        row = self.require_row(modality, item_id)
+    def family(self, modality: Modality, row: int, wanted: Modality) -> range:
+        """Rows of one modality that belong to the same image as an item, itself among them."""
         partners = self.artifact.side(modality).items.partners_of(row)
         if modality is not wanted:
             return partners
@@ -236,6 +229,11 @@ class SearchEngine:
             ) from error
         return Picture(data, _media_type(data, item_id))
 
+    def lists_at_hand(self, way: Way) -> bool:
+        """Whether no reverse list has to be looked for or computed: a mapped table has them all."""
+        lists = self.cascade.sides[way.candidate].lists
+        return lists is None or (isinstance(lists, LayeredLists) and lists.in_table)
+
     def lookups(self) -> dict[Direction, dict[str, int]]:
         """How many reverse lists each layer gave, by direction of the searches."""
         counts: dict[Direction, dict[str, int]] = {}
@@ -251,14 +249,10 @@ class SearchEngine:
             raise NoImageError(f"{brief(item_id)} is a caption, captions have no picture")
         return item
 
-    def _stored(self, modality: Modality, row: int) -> FloatArray:
-        embedding = self.cascade.sides[modality].embeddings[row]
-        return l2_normalised(np.asarray(embedding, dtype=np.float32)[None])
-
     def _probe_query(self, direction: Direction) -> Query:
         if direction is Direction.TEXT_TO_IMAGE and "query" in self.accepts(direction):
             return TextQuery(PROBE_TEXT)
-        return VectorQuery(self._stored(direction.candidate, 0)[0].tolist())
+        return VectorQuery(self.embed_stored([(direction.candidate, 0)])[0].tolist())
 
 
 def _media_type(data: bytes, item_id: str) -> str:

@@ -7,7 +7,7 @@ from model.core.errors import UnknownItemError
 from model.core.types import Fate, FloatArray
 from model.why_not import Standing, standings
 from service.engine import SearchEngine
-from service.likeness import own_id, standing_without, with_room
+from service.likeness import own_row, standing_without, with_room
 from service.queries import Search
 
 
@@ -30,15 +30,13 @@ def fates(
     """What became of each id in the search's `why_not`, which these options led to this page."""
     if not search.why_not:
         return ()
-    rows = {one: engine.row(search.direction.candidate, one) for one in search.why_not}
-    known = {one: row for one, row in rows.items() if row is not None}
-    stood = _standings(engine, search, options, embedding, known)
-    own = own_id(search)
-    if own is not None:
-        lone = stood[own]
-        stood = {n: standing_without(known[n], stood[n], lone, page) for n in known}
-        stood[own] = Standing(Fate.ASKED_WITH)
-    return tuple(_told(engine, search, one, stood.get(one)) for one in search.why_not)
+    rows = [engine.row(search.direction.candidate, one) for one in search.why_not]
+    known = {row for row in rows if row is not None}
+    stood = _standings(engine, search, options, embedding, page, known)
+    return tuple(
+        _told(engine, search, one, None if row is None else stood[row])
+        for one, row in zip(search.why_not, rows, strict=True)
+    )
 
 
 def _standings(
@@ -46,15 +44,18 @@ def _standings(
     search: Search,
     options: SearchOptions,
     embedding: FloatArray,
-    rows: dict[str, int],
-) -> dict[str, Standing]:
-    """By id, the one that asks for its like among them."""
-    way, own = search.direction, own_id(search)
-    if own is not None:
-        rows = {**rows, own: engine.require_row(way.candidate, own)}
-    wide = with_room(search, options)
-    found = standings(engine.cascade, way, embedding, wide, list(rows.values()))
-    return dict(zip(rows, found, strict=True))
+    page: Ranking,
+    rows: set[int],
+) -> dict[int, Standing]:
+    """By row, as if the one that asks for its like were not in the gallery."""
+    own, wide = own_row(search), with_room(search, options)
+    asked = sorted(rows if own is None else {*rows, own})
+    found = standings(engine.cascade, search.direction, embedding, wide, asked)
+    stood = dict(zip(asked, found, strict=True))
+    if own is None:
+        return stood
+    left = {row: standing_without(row, stood[row], stood[own], page) for row in asked}
+    return {**left, own: Standing(Fate.ASKED_WITH)}
 
 
 def _told(engine: SearchEngine, search: Search, item_id: str, standing: Standing | None) -> Told:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -38,7 +38,17 @@ class Found:
         began, ended = queued
         milliseconds = {"queue": 1000 * (ended - began), **self.milliseconds}
         spans = {"queue": queued, **self.spans}
-        return replace(self, milliseconds=milliseconds, spans=spans, batch_size=batch_size)
+        return Found(
+            self.engine,
+            self.ranking,
+            milliseconds,
+            self.degraded,
+            self.embedding,
+            self.options,
+            spans,
+            batch_size,
+            self.why_not,
+        )
 
 
 @dataclass(frozen=True, eq=False)

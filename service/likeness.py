@@ -13,15 +13,15 @@ from service.queries import Search, StoredQuery
 RANKS = ("rank_after_hash", "rank_after_pq", "rank_after_rerank")
 
 
-def own_id(search: Search) -> str | None:
-    """The id of the item that asks for others of its own kind; None in any other search."""
+def own_row(search: Search) -> int | None:
+    """The row of the item that asks for others of its own kind; None in any other search."""
     alike = isinstance(search.direction, Kinship)
-    return search.query.item_id if alike and isinstance(search.query, StoredQuery) else None
+    return search.query.row if alike and isinstance(search.query, StoredQuery) else None
 
 
 def with_room(search: Search, options: SearchOptions) -> SearchOptions:
     """The options of all hits up to the last one wanted, with a place for the item itself."""
-    if own_id(search) is None:
+    if own_row(search) is None:
         return options
     return replace(options, offset=0, k=options.depth + 1)
 

@@ -34,9 +34,9 @@ class VectorQuery:
 
 @dataclass(frozen=True)
 class StoredQuery:
-    """The id of an item of the gallery, which asks with its stored embedding."""
+    """An item of the gallery, which asks with its stored embedding."""
 
-    item_id: str
+    row: int
     modality: Modality
 
 

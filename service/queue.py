@@ -36,6 +36,11 @@ class JobQueue:
         """Jobs that wait, other than idle ones."""
         return len(self._urgent) + len(self._searches)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing waits but idle jobs, and a search would not wait for company."""
+        return not (self._closed or len(self) or self._settings.max_wait_ms)
+
     def put(self, job: SearchJob) -> None:
         """Let a search wait for its turn.
 
@@ -73,7 +78,8 @@ class JobQueue:
         with self._changed:
             self._gathering = False
             self._begun = len(self._searches)  # even if more is on its way by the time of `take`
-            self._changed.notify()
+            if self.ready:
+                self._changed.notify()
 
     def require_room(self, searches: int, own: int = 0) -> None:
         """Check that so many more searches, with so many pixels of their own, may wait.

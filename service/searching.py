@@ -139,7 +139,8 @@ class Searcher:
     async def _query(self, way: Way, asked: Asked, deadline: float, pixels: int) -> Query:
         match asked:
             case SimilarSearch() | ImageSearch(id=str()) | TextSearch(id=str()):
-                return StoredQuery(str(asked.id), way.query)
+                row = self.engine.require_row(way.query, str(asked.id))
+                return StoredQuery(row, way.query)
             case TextSearch(query=str(text)):
                 self.engine.encoder.require(InputKind.TEXT)
                 return TextQuery(checked_text("query", text, self.limits))

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,7 +88,8 @@ class ItemsWriter(Closing):
             return
         rows = [_to_columns(item, self._root) for item in items]
         self._writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
-        self._hashes.append(id_hashes(item.id for item in items))
+        hashes = (id_hash(item.id) for item in items)
+        self._hashes.append(np.fromiter(hashes, np.uint64, len(items)))
 
     def close(self) -> None:
         """Close the Arrow file and write the id table."""
@@ -118,9 +120,9 @@ class ItemTable:
         self._root = root
         self._table = _map_table(layout.items)
         self._columns = {name: self._table.column(name) for name in SCHEMA.names}
-        # Plain views: to index a memmap object costs more.
-        self._hashes = np.asarray(map_array(layout.id_hashes, (len(self._table),), np.uint64))
-        self._rows = np.asarray(map_array(layout.id_rows, (len(self._table),), np.int64))
+        # Plain memory: an array's single values cost more, to look for one or to take it out.
+        self._hashes = map_array(layout.id_hashes, (len(self._table),), np.uint64).data
+        self._rows = map_array(layout.id_rows, (len(self._table),), np.int64).data
 
     def __len__(self) -> int:
         """N."""
@@ -159,13 +161,12 @@ class ItemTable:
 
     def row(self, item_id: str) -> int | None:
         """The row of an id, None where there is no such item."""
-        wanted = id_hashes([item_id])[0]
-        first = int(np.searchsorted(self._hashes, wanted))
-        for at in range(first, len(self._hashes)):
+        wanted = id_hash(item_id)
+        for at in range(bisect_left(self._hashes, wanted), len(self._hashes)):
             if self._hashes[at] != wanted:
                 return None
-            if self.id(int(self._rows[at])) == item_id:
-                return int(self._rows[at])
+            if self.id(self._rows[at]) == item_id:
+                return self._rows[at]
         return None
 
     @property
@@ -196,10 +197,9 @@ class ItemTable:
         return np.asarray(self._columns[name].to_numpy(), dtype=np.int64)
 
 
-def id_hashes(ids: Iterable[str]) -> NDArray[np.uint64]:
-    """64-bit hashes of ids; equal ids have equal hashes on every machine."""
-    digests = b"".join(hashlib.blake2b(one.encode(), digest_size=8).digest() for one in ids)
-    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+def id_hash(item_id: str) -> int:
+    """A 64-bit hash of an id; equal ids have equal hashes on every machine."""
+    return int.from_bytes(hashlib.blake2b(item_id.encode(), digest_size=8).digest(), "little")
 
 
 def _map_table(path: Path) -> pa.Table:

@@ -36,8 +36,8 @@ def query_vectors(vectors: Sequence[Sequence[float]], dim: int) -> FloatArray:
 
 
 def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(over="ignore"):
-        return np.asarray(np.sqrt((rows * rows).sum(axis=1, keepdims=True)))
+    """Lengths (Q, 1), infinite where squares overflow, which a sum of products never warns of."""
+    return np.asarray(np.sqrt(np.einsum("qd,qd->q", rows, rows))[:, None])
 
 
 def _rescaled(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -50,7 +50,7 @@ async def test_a_batch_begins_when_no_search_has_come_for_some_turns(engine: Sea
     gate = Gate(engine)
     first = gate.put(VECTOR)
     assert await gate.taken(QUIET_TURNS - 1) is None
-    second = gate.put(StoredQuery("a", WAY.query))
+    second = gate.put(StoredQuery(0, WAY.query))
     assert await gate.taken(QUIET_TURNS - 1) is None, "each that comes is followed by quiet turns"
     assert await gate.taken(1) == [first, second]
     third = gate.put(VECTOR)
