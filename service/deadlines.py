@@ -86,11 +86,6 @@ class Pace:
         seconds, seen = self._seen.get((direction, *plan.kind), (0.0, 0.0))
         return seconds * math.exp2((seen - monotonic()) / HALF_LIFE_SECONDS)
 
-    def mean(self, direction: Way, plan: Plan) -> float | None:
-        """What was measured, however long ago; None where nothing is known."""
-        seconds, _ = self._seen.get((direction, *plan.kind), (None, 0.0))
-        return seconds
-
     def note(self, direction: Way, plan: Plan, seconds: float) -> None:
         """Take one more measurement into account."""
         before, _ = self._seen.get((direction, *plan.kind), (seconds, 0.0))

@@ -10,7 +10,7 @@ from functools import partial
 from time import monotonic, perf_counter
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from service.at_once import is_quick
+from service.at_once import QuickSearches
 from service.batching import Batch
 from service.deadlines import Pace
 from service.engine import SearchEngine
@@ -69,11 +69,12 @@ class Dispatcher:
         self._queue = JobQueue(settings.batch)
         self._gathering = Gathering(self._queue, self._loop)
         self._waits: Ticker[_Wait] = Ticker(SOON_SECONDS / 2, self._look)
-        self._pace = Pace()
+        self._pace, self._quick = Pace(), QuickSearches()
         self._decoders = ThreadPoolExecutor(settings.decode_threads, "meet-decode")
         self._decoding = 0
         self._busy_since: float | None = None
         self._free = threading.Lock()  # held by whoever touches the device
+        self._under_way = 0  # searches that wait or are worked on, and their answers not yet told
         self._met = -math.inf  # when a search last came while another was under way
         sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
         self._device = threading.Thread(target=self._work, name="meet-device", daemon=True)
@@ -100,9 +101,11 @@ class Dispatcher:
         if future.done():
             return future.result()
         end = self._expiring(_Wait(search.deadline, future))
+        self._under_way += 1
         try:
             return await future
         finally:
+            self._under_way -= 1
             end()
 
     async def search_all(
@@ -119,21 +122,24 @@ class Dispatcher:
         self._gathering.wait()
         self._queue.put_all(jobs)
         ends = [self._expiring(_Wait(job.search.deadline, job.future)) for job in jobs]
+        self._under_way += len(jobs)
         try:
             return await asyncio.gather(*map(_outcome, jobs))
         finally:
+            self._under_way -= len(jobs)
             for end in ends:
                 end()
 
     def _answered_at_once(self, job: SearchJob) -> bool:
         """Answer a quick search if it is alone; whether it was. What comes behind it gathers."""
-        if not self._queue.at_rest or self._free.locked():
+        if self._under_way:
             self._met = job.queued
         crowded = job.queued - self._met < CROWDED_SECONDS
-        if crowded or not self._gathering.quiet or not self._free.acquire(blocking=False):
+        alone = not crowded and self._gathering.quiet and self._queue.at_rest
+        if not alone or not self._free.acquire(blocking=False):
             return False
         try:
-            if not is_quick(job.search, job.engine, self._pace):
+            if not self._quick.include(job.search, job.engine):
                 return False
             self._gathering.wait(1)
             self._batch([job], _tell)
@@ -267,6 +273,7 @@ class Dispatcher:
         waits = [began - job.queued for job in jobs]
         now, size = perf_counter(), len(jobs)
         outcomes = self._answer(jobs)
+        seconds = perf_counter() - now
         tell(
             [
                 (one.future, found if isinstance(found, Exception) else found.after(queued, size))
@@ -277,7 +284,11 @@ class Dispatcher:
         )
         self._metrics.batch(waits)
         for job, outcome in zip(jobs, outcomes, strict=True):
-            if not job.urgent and not isinstance(outcome, Exception):
+            if isinstance(outcome, Exception):
+                continue
+            if size == 1 and not outcome.degraded:
+                self._quick.note(job.search, job.engine, seconds)
+            if not job.urgent:
                 self._shadow(job.search, outcome)
 
     def _answer(self, jobs: Sequence[SearchJob]) -> list[Outcome[Found]]:

@@ -1,8 +1,10 @@
 """Searches that are answered on the event loop: those that are alone, plain and quick."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,11 @@ import httpx
 import pytest
 
 from model.cascade import Cascade, SearchOptions
-from model.core.types import Direction
-from service.at_once import QUICK_SECONDS, is_quick
-from service.deadlines import Pace, Plan
+from model.core.types import Direction, RerankMode
+from service.at_once import LATELY_SECONDS, QUICK_SECONDS, QuickSearches
 from service.dispatcher import CROWDED_SECONDS
 from service.engine import SearchEngine
+from service.errors import DeadlineError
 from service.jobs import CallJob
 from service.queries import Search, VectorQuery
 from service.settings import Batching
@@ -87,9 +89,9 @@ async def test_the_first_of_a_kind_is_the_device_s_the_next_is_answered_at_once(
         watched = Watched(client, threads)
         await watched.ask(query="a red dog")
         watched.threads()
-        first, second = await watched.ask(**VECTOR), await watched.ask(**VECTOR)
+        first, second = [await watched.ask(**VECTOR) for _ in range(2)]
         samples = await metrics(client)
-    assert watched.threads() == [HERE, HERE], "of one kind with a text, but for its encoder"
+    assert watched.threads() == [DEVICE, HERE]
     assert first["hits"] == second["hits"]
     assert (samples["meet_batch_size_count",], samples["meet_batch_size_sum",]) == (3, 3)
 
@@ -143,15 +145,26 @@ async def test_what_comes_together_shares_batches(
     assert watched.threads() == [HERE]
 
 
+async def test_a_batch_does_not_say_how_long_a_search_takes_alone(
+    engine: SearchEngine, open_client: OpenClient, threads: list[str]
+) -> None:
+    async with open_client(engine, probe_seconds=60) as client:
+        watched = Watched(client, threads)
+        await together(client, [text_search(**VECTOR) for _ in range(3)])
+        for _ in range(2):
+            await watched.ask(**VECTOR)
+    assert watched.threads()[-2:] == [DEVICE, HERE]
+
+
 async def test_nobody_is_answered_at_once_while_the_device_is_at_work(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CROWDED, 60.0)
     async with busy(watched.client):
-        asked = asyncio.create_task(watched.client.post(T2I, json=VECTOR))
+        asked = [asyncio.create_task(send(watched.client, text_search(**VECTOR))) for _ in "ab"]
         await asyncio.sleep(2 * CROWDED_SECONDS)
         assert watched.threads() == []
-    assert (await asked).status_code == 200
+    assert {one.status_code for one in await asyncio.gather(*asked)} == {200}
     assert watched.threads() == [DEVICE]
     await watched.ask(**VECTOR)
     assert watched.threads() == [DEVICE], "the two have met"
@@ -206,17 +219,80 @@ async def test_lists_that_have_to_be_looked_for_are_the_device_s(
     assert set(watched.threads()) == {DEVICE}
 
 
-def test_a_search_is_quick_if_its_kind_was_lately(engine: SearchEngine) -> None:
-    options = SearchOptions(budget=engine.budget)
-    search = Search(WAY, VectorQuery([1.0] * DIM), options)
-    pace = Pace()
-    assert not is_quick(search, engine, pace), "nothing is known"
-    pace.note(WAY, Plan(options), 0.9 * QUICK_SECONDS)
-    assert is_quick(search, engine, pace)
-    assert not is_quick(replace(search, direction=Direction.IMAGE_TO_TEXT), engine, pace)
-    pace.note(WAY, Plan(options), 2 * QUICK_SECONDS)
-    assert not is_quick(search, engine, pace)
-    other = replace(options, budget=engine.budget.model_copy())
-    pace.note(WAY, Plan(options), 0.0)
-    assert is_quick(search, engine, pace)
-    assert not is_quick(replace(search, options=other), engine, pace), "a budget of its own"
+async def test_a_late_search_is_told_so_in_time(
+    engine: SearchEngine, open_client: OpenClient, threads: list[str]
+) -> None:
+    async with open_client(engine, probe_seconds=60) as client:
+        dispatcher = parts_of(client).dispatcher
+        search = Search(WAY, VectorQuery(VECTOR["vector"]), SearchOptions(budget=engine.budget))
+        for _ in range(2):
+            await dispatcher.search(search, engine)
+            await asyncio.sleep(0.01)
+        assert threads[-1] == HERE
+        with pytest.raises(DeadlineError):
+            await dispatcher.search(replace(search, deadline=time.monotonic()), engine)
+
+
+class Plain:
+    """One plain search, and what is remembered of its like."""
+
+    def __init__(self, engine: SearchEngine) -> None:
+        self.engine, self.quick = engine, QuickSearches()
+        self.search = Search(WAY, VectorQuery([1.0] * DIM), SearchOptions(budget=engine.budget))
+
+    def took(self, seconds: float, **other: Any) -> None:  # noqa: ANN401
+        self.quick.note(replace(self.search, **other), self.engine, seconds)
+
+    def includes(self, **other: Any) -> bool:  # noqa: ANN401
+        return self.quick.include(replace(self.search, **other), self.engine)
+
+
+@pytest.fixture
+def plain(engine: SearchEngine) -> Plain:
+    return Plain(engine)
+
+
+def test_a_search_is_quick_if_the_last_of_its_kind_was(plain: Plain) -> None:
+    assert not plain.includes(), "nothing is known"
+    plain.took(0.9 * QUICK_SECONDS)
+    assert plain.includes()
+    assert not plain.includes(direction=Direction.IMAGE_TO_TEXT)
+    assert not plain.includes(options=replace(plain.search.options, rerank=RerankMode.NONE))
+    plain.took(1.1 * QUICK_SECONDS)
+    assert not plain.includes()
+
+
+def test_what_is_not_plain_is_neither_quick_nor_says_that_others_are(plain: Plain) -> None:
+    fewer = replace(plain.search.options, budget=plain.engine.budget.model_copy())
+    plain.took(0.0, options=fewer)
+    assert not plain.includes()
+    plain.took(0.0)
+    assert plain.includes()
+    assert not plain.includes(options=fewer)
+
+
+def test_a_search_with_less_time_than_its_like_took_is_not_quick(plain: Plain) -> None:
+    plain.took(QUICK_SECONDS / 2)
+    assert not plain.includes(deadline=time.monotonic() + QUICK_SECONDS / 4)
+    assert plain.includes(deadline=time.monotonic() + 60)
+
+
+def test_another_index_and_another_time_say_nothing(
+    plain: Plain, index_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain.took(0.0)
+    other = SearchEngine.open(index_root)
+    search = replace(plain.search, options=SearchOptions(budget=other.budget))
+    assert not plain.quick.include(search, other)
+    later = time.monotonic() + LATELY_SECONDS
+    monkeypatch.setattr("service.at_once.monotonic", lambda: later)
+    assert not plain.includes()
+
+
+def test_what_is_remembered_keeps_no_index_open(plain: Plain, index_root: Path) -> None:
+    other = SearchEngine.open(index_root)
+    plain.quick.note(replace(plain.search, options=SearchOptions(budget=other.budget)), other, 0)
+    gone = weakref.ref(other)
+    del other
+    gc.collect()
+    assert gone() is None
