@@ -131,19 +131,25 @@ class Dispatcher:
                 end()
 
     def _answered_at_once(self, job: SearchJob) -> bool:
-        """Answer a quick search if it is alone; whether it was. What comes behind it gathers."""
+        """Answer a quick search if it is alone; whether it was.
+
+        The device stays taken until the next turn of the loop: what comes in this one gathers.
+        """
         if self._under_way:
             self._met = job.queued
         crowded = job.queued - self._met < CROWDED_SECONDS
         alone = not crowded and self._gathering.quiet and self._queue.at_rest
         if not alone or not self._free.acquire(blocking=False):
             return False
+        if not self._quick.include(job.search, job.engine):
+            self._free.release()
+            return False
+        self._loop.call_soon(self._end, self._batch([job], _tell))
+        return True
+
+    def _end(self, count: Callable[[], None]) -> None:
         try:
-            if not self._quick.include(job.search, job.engine):
-                return False
-            self._gathering.wait(1)
-            self._batch([job], _tell)
-            return True
+            count()
         finally:
             self._free.release()
 
@@ -241,7 +247,7 @@ class Dispatcher:
                 case IdleJob():
                     self._settle(self._step(taken))
                 case _:
-                    self._batch(taken, self._settle)
+                    self._batch(taken, self._settle)()
         return True
 
     def _call(self, job: CallJob) -> list[Settled]:
@@ -268,7 +274,10 @@ class Dispatcher:
             return _dropped(job)
         return []
 
-    def _batch(self, jobs: Sequence[SearchJob], tell: Callable[[list[Settled]], None]) -> None:
+    def _batch(
+        self, jobs: Sequence[SearchJob], tell: Callable[[list[Settled]], None]
+    ) -> Callable[[], None]:
+        """Answer searches; what is left to do is to count them."""
         began = monotonic()
         waits = [began - job.queued for job in jobs]
         now, size = perf_counter(), len(jobs)
@@ -282,11 +291,21 @@ class Dispatcher:
                 )
             ]
         )
+        return partial(self._count, jobs, outcomes, waits, seconds)
+
+    def _count(
+        self,
+        jobs: Sequence[SearchJob],
+        outcomes: Sequence[Outcome[Found]],
+        waits: Sequence[float],
+        seconds: float,
+    ) -> None:
+        """Count a batch that took so long, and repeat a share of its searches."""
         self._metrics.batch(waits)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 continue
-            if size == 1 and not outcome.degraded:
+            if len(jobs) == 1 and not outcome.degraded:
                 self._quick.note(job.search, job.engine, seconds)
             if not job.urgent:
                 self._shadow(job.search, outcome)

@@ -28,12 +28,12 @@ class Gathering:
         """Whether nothing has been handed in or told for some turns."""
         return not self._left
 
-    def wait(self, turns: int = QUIET_TURNS) -> None:
+    def wait(self) -> None:
         """Wait for quiet turns from here on: there is something to hand in, or to tell."""
         if not self._left:
             self._most = MOST_TURNS
             self._loop.call_soon(self._turn)
-        self._left = min(turns, self._most)
+        self._left = min(QUIET_TURNS, self._most)
         self._queue.gather()
 
     def _turn(self) -> None:
