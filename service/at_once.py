@@ -21,7 +21,7 @@ Kind: TypeAlias = tuple[Way, RerankMode | None]
 
 
 class QuickSearches:
-    """How long plain searches took that were alone; used by one thread at a time."""
+    """How long plain searches took that were alone; threads may share it."""
 
     def __init__(self) -> None:
         # By engine and kind the last one's seconds, and when it ended.

@@ -139,19 +139,13 @@ class Dispatcher:
             self._met = job.queued
         crowded = job.queued - self._met < CROWDED_SECONDS
         alone = not crowded and self._gathering.quiet and self._queue.at_rest
-        if not alone or not self._free.acquire(blocking=False):
+        if not alone or not self._quick.include(job.search, job.engine):
             return False
-        if not self._quick.include(job.search, job.engine):
-            self._free.release()
+        if not self._free.acquire(blocking=False):
             return False
-        self._loop.call_soon(self._end, self._batch([job], _tell))
+        self._loop.call_soon(self._free.release)
+        self._loop.call_soon(self._batch([job], _tell))
         return True
-
-    def _end(self, count: Callable[[], None]) -> None:
-        try:
-            count()
-        finally:
-            self._free.release()
 
     def _expiring(self, wait: _Wait) -> Callable[[], None]:
         """Answer whoever waits for too long; what is given back ends that."""
